@@ -1,0 +1,121 @@
+/** A model definition: what a user declares in `models/<name>.yaml`, parsed and with every default filled in. */
+import type { Contract } from './contract.ts';
+
+export type Task = 'binary' | 'multiclass' | 'regression';
+
+export interface InputTable {
+  readonly format: 'parquet' | 'csv' | 'json' | 'delta';
+  /** Glob relative to the project, with `{date}` where the partition goes. */
+  readonly path: string;
+}
+
+export interface LabelTable extends InputTable {
+  readonly keys: readonly string[];
+  readonly column: string;
+  /** The value that counts as positive (binary). */
+  readonly positive: string;
+  /** Days until a label is mature. */
+  readonly horizonDays: number;
+}
+
+export type TrainerChoice =
+  | {
+      readonly kind: 'builtin';
+      readonly name: 'logistic' | 'gbdt';
+      readonly parameters: Readonly<Record<string, unknown>>;
+    }
+  | {
+      readonly kind: 'command';
+      readonly argv: readonly string[];
+      readonly parameters: Readonly<Record<string, unknown>>;
+    };
+
+export type RolloutStep =
+  | { readonly kind: 'direct' }
+  | { readonly kind: 'shadow'; readonly partitions: number }
+  | { readonly kind: 'canary'; readonly share: number; readonly partitions: number }
+  | { readonly kind: 'ab'; readonly share: number; readonly partitions: number }
+  | { readonly kind: 'blue_green' };
+
+export type RetrainTrigger =
+  | { readonly kind: 'quality_below' }
+  | { readonly kind: 'drift_with_loss' }
+  | { readonly kind: 'drift' }
+  | { readonly kind: 'age'; readonly days: number };
+
+export interface ModelDefinition {
+  readonly schema: 'definition/1';
+  readonly model: string;
+  readonly task: Task;
+  readonly data: {
+    readonly features: InputTable;
+    readonly labels: LabelTable | null;
+    /** Further declared tables a transform may join, by the name it uses. */
+    readonly tables: Readonly<Record<string, InputTable>>;
+    /** DuckDB SQL over `features` (and the further tables); null is `SELECT * FROM features`. */
+    readonly transform: string | null;
+  };
+  readonly contract: Contract;
+  readonly train: {
+    readonly trainer: TrainerChoice;
+    readonly windowDays: number;
+    readonly holdoutDays: number;
+    readonly seed: number;
+  };
+  readonly evaluate: {
+    readonly metric: string;
+    readonly min: number | null;
+    readonly champion: { readonly nonInferiorBy: number; readonly confidence: number };
+    /** Categorical columns whose slices are guarded. */
+    readonly slices: readonly string[];
+    readonly minSliceRows: number;
+  };
+  readonly ci: {
+    readonly p99MsPer1kRows: number | null;
+    readonly sizeMb: number | null;
+    readonly robustness: readonly ('missing' | 'outliers' | 'unseen')[];
+  };
+  readonly promote: {
+    /** `group:<name>` or a person; empty means anyone listed in almanac.yaml. */
+    readonly approvers: readonly string[];
+    readonly approvals: number;
+    /** The person who started the training may not approve it. */
+    readonly fourEyes: boolean;
+    readonly expiresDays: number;
+    readonly remindDays: number;
+    readonly rollout: readonly RolloutStep[];
+  };
+  readonly score: {
+    /** Folder of the predictions table, relative to the store. */
+    readonly output: string;
+    readonly passThrough: readonly string[];
+    readonly chunkRows: number;
+    readonly device: 'require' | 'prefer' | 'off';
+    readonly scorer: 'auto' | 'onnxruntime';
+  };
+  readonly monitor: {
+    readonly windowDays: number;
+    readonly drift: {
+      readonly metric: 'psi';
+      readonly warn: number;
+      readonly alert: number;
+      readonly persistence: { readonly k: number; readonly n: number };
+      readonly minRows: number;
+    };
+    readonly quality: { readonly metric: string; readonly min: number | null; readonly minRows: number };
+  };
+  readonly retrain: {
+    readonly when: readonly RetrainTrigger[];
+    readonly cooldownDays: number;
+    readonly budget: { readonly runs: number; readonly days: number };
+    readonly minNewLabels: number;
+  };
+  readonly schedules: {
+    /** UTC calendar times; null is not scheduled. */
+    readonly score: { readonly hour: number; readonly minute: number } | null;
+    readonly monitor: 'after_score' | { readonly hour: number; readonly minute: number } | null;
+    readonly retrain: { readonly weekday: number; readonly hour: number; readonly minute: number } | null;
+    readonly retain: { readonly hour: number; readonly minute: number } | null;
+  };
+  readonly retain: { readonly supersededDays: number; readonly minGenerations: number };
+}
