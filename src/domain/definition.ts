@@ -59,7 +59,10 @@ export interface ModelDefinition {
   readonly train: {
     readonly trainer: TrainerChoice;
     readonly windowDays: number;
+    /** The last days of the window are held out … */
     readonly holdoutDays: number;
+    /** … or, for data without time, this share of the rows by a hash of their keys (then `holdoutDays` is 0). */
+    readonly holdoutShare: number | null;
     readonly seed: number;
   };
   readonly evaluate: {

@@ -1,0 +1,53 @@
+/** A project: a folder with `almanac.yaml`, `models/<name>.yaml` and its state in `.almanac/`. */
+import { existsSync } from 'node:fs';
+import { isAbsolute, join, resolve } from 'node:path';
+import { z } from 'zod';
+import { type Environment, readEnvironment } from './environment.ts';
+import { ConfigurationError, readYamlFile, section } from './yaml-file.ts';
+
+export interface Project {
+  /** Absolute. */
+  readonly folder: string;
+  /** Absolute folder for state: scratch, logs, the dev server's database. */
+  readonly stateFolder: string;
+  /** Absolute folder or `s3://bucket/prefix`. */
+  readonly store: string;
+  readonly s3: { readonly endpoint: string | null; readonly region: string | null };
+  readonly temporal: { readonly profile: string | null; readonly namespace: string };
+  /** Person → groups. Empty: the operating-system user is the only approver. */
+  readonly people: Readonly<Record<string, readonly string[]>>;
+  readonly environment: Environment;
+}
+
+const projectFile = section({
+  store: z.string().default('.almanac/store'),
+  endpoint: z.string().nullable().default(null),
+  region: z.string().nullable().default(null),
+  temporal: section({
+    profile: z.string().nullable().default(null),
+    namespace: z.string().default('default'),
+  }).prefault({}),
+  people: z.record(z.string(), z.array(z.string())).default({}),
+});
+
+/** @throws ConfigurationError when the folder is not a project or its file is wrong. */
+export function openProject(folder: string, environment: Environment = readEnvironment()): Project {
+  const root = resolve(folder);
+  const path = join(root, 'almanac.yaml');
+  if (!existsSync(path)) {
+    throw new ConfigurationError([
+      `no almanac.yaml in ${root}: run \`almanac init --from FILE.csv\` there, or name the project with --project FOLDER`,
+    ]);
+  }
+  const file = readYamlFile(path, 'almanac.yaml', projectFile);
+  const store = environment.store ?? file.store;
+  return {
+    folder: root,
+    stateFolder: join(root, '.almanac'),
+    store: store.startsWith('s3://') || isAbsolute(store) ? store : join(root, store),
+    s3: { endpoint: file.endpoint, region: file.region },
+    temporal: file.temporal,
+    people: file.people,
+    environment,
+  };
+}

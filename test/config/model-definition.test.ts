@@ -1,0 +1,84 @@
+import { mkdirSync, mkdtempSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, test } from 'vitest';
+import { readDefinition } from '../../src/config/model-definition.ts';
+import { openProject } from '../../src/config/project.ts';
+
+const minimal = `model: churn
+task: binary
+data:
+  features: { path: "data/date={date}/*.parquet", keys: [id] }
+  labels: { path: "labels/date={date}/*.parquet", column: left, horizon: 30d }
+contract:
+  columns:
+    - { name: age, type: float }
+    - { name: plan, type: category }
+`;
+
+function project(definition: string): string {
+  const folder = mkdtempSync(join(tmpdir(), 'almanac-config-'));
+  mkdirSync(join(folder, 'models'));
+  writeFileSync(join(folder, 'almanac.yaml'), 'people: { ana: [risk] }\n');
+  writeFileSync(join(folder, 'models', 'churn.yaml'), definition);
+  return folder;
+}
+
+test('fills in every default of a minimal definition', () => {
+  const definition = readDefinition(project(minimal), 'churn');
+  expect(definition.evaluate.metric).toBe('auc');
+  expect(definition.train).toMatchObject({ windowDays: 90, holdoutDays: 14, holdoutShare: null, seed: 7 });
+  expect(definition.monitor.drift.persistence).toEqual({ k: 3, n: 5 });
+  expect(definition.retrain.budget).toEqual({ runs: 4, days: 30 });
+  expect(definition.data.labels).toMatchObject({ keys: ['id'], column: 'left', horizonDays: 30 });
+  expect(definition.promote.rollout).toEqual([{ kind: 'direct' }]);
+});
+
+test('reads a holdout given as a share of the rows', () => {
+  const definition = readDefinition(project(`${minimal}train: { holdout: 20% }\n`), 'churn');
+  expect(definition.train).toMatchObject({ holdoutDays: 0, holdoutShare: 0.2 });
+});
+
+test.each([
+  [
+    'an unknown key',
+    minimal.replace('contract:', 'contracts:'),
+    /models\/churn\.yaml:6:1: contracts: unknown key "contracts" \(did you mean "contract"\?/,
+  ],
+  [
+    'an unknown nested key',
+    minimal.replace('name: age, type', 'name: age, typ'),
+    /churn\.yaml:8:.*unknown key "typ" \(did you mean "type"\?/,
+  ],
+  ['a wrong value', minimal.replace('task: binary', 'task: binry'), /churn\.yaml:2:1: task: .*"binary"/],
+  ['a duration without its unit', minimal.replace('30d', '30'), /data\.labels\.horizon/],
+  [
+    'a column declared twice',
+    minimal.replace('name: plan, type: category', 'name: age, type: float'),
+    /"age" is declared twice/,
+  ],
+  ['a forbidden feature', `${minimal}  forbidden: [age]\n`, /"age" is forbidden/],
+  [
+    'a missing transform file',
+    minimal.replace('contract:', '  transform: sql/x.sql\ncontract:'),
+    /no file sql\/x\.sql/,
+  ],
+  ['broken YAML', 'model: [churn', /churn\.yaml:1:/],
+])('refuses %s and says where', (_, definition, message) => {
+  expect(() => readDefinition(project(definition), 'churn')).toThrow(message);
+});
+
+test('names the known models when asked for another', () => {
+  expect(() => readDefinition(project(minimal), 'chrun')).toThrow('unknown model "chrun" (did you mean "churn"?');
+});
+
+test('refuses a folder that is no project and says how to make one', () => {
+  expect(() => openProject(tmpdir())).toThrow('almanac init --from FILE.csv');
+});
+
+test('puts the store below the project unless it is absolute or S3', () => {
+  const folder = project(minimal);
+  expect(openProject(folder).store).toBe(join(folder, '.almanac/store'));
+  writeFileSync(join(folder, 'almanac.yaml'), 'store: s3://bucket/almanac\n');
+  expect(openProject(folder).store).toBe('s3://bucket/almanac');
+});
