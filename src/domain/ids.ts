@@ -21,3 +21,14 @@ export const taskQueue = {
   gpu: 'almanac-gpu',
 } as const;
 export type TaskQueue = (typeof taskQueue)[keyof typeof taskQueue];
+
+/** Search attributes of every run: what an approver's inbox and a list of jobs filter by. */
+export const searchAttributes = {
+  AlmanacModel: 'KEYWORD',
+  AlmanacVersion: 'KEYWORD',
+  AlmanacPartition: 'KEYWORD',
+  /** The stage a run is in; `awaiting approval` is the inbox. */
+  AlmanacState: 'KEYWORD',
+  AlmanacDeadline: 'DATETIME',
+} as const;
+export type SearchAttributeName = keyof typeof searchAttributes;
