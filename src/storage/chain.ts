@@ -1,0 +1,294 @@
+/**
+ * A chain: numbered objects, each created if absent and each holding the hash of the one before. It is the one primitive
+ * that decides anything in Almanac; `Log` and the table of predictions are two formats on top of it.
+ *
+ *     0 ── hash ──▶ 1 ── hash ──▶ 2 ── hash ──▶ 3        (4 is free: whoever creates it has decided)
+ *     └────── segment 0: copies of 0…1023 ──────┘        (only for speed; can be deleted and rebuilt)
+ *
+ * Reading never lists to find the end: it walks until a number is absent, because a listing may be stale. Writing follows
+ * four rules: read slot n; if it is taken, decide again with it in mind; if it is absent, create it; on *any* answer but
+ * "created", read slot n again. A writer advances only past a slot it has seen taken, so an entry that arrives late can
+ * never be decided twice.
+ */
+import { sha256 } from './digest.ts';
+import { StorageFault } from './fault.ts';
+import { entryNumberOf } from './keys.ts';
+import type { ObjectStore } from './object-store.ts';
+
+/** What every entry must say about itself, whatever else is in it. */
+export interface Linked {
+  /** SHA-256 of the bytes of the entry before; null for entry 0. */
+  readonly prevHash: string | null;
+  /** Drawn for one append; tells a writer that the entry it finds is its own. */
+  readonly commit: string;
+}
+
+export interface ChainFormat<Entry extends Linked> {
+  /** Folder of the chain, for messages. */
+  readonly name: string;
+  entryKey(number: number): string;
+  segmentKey(first: number): string;
+  /** Throws when the text is not a whole entry with this number. */
+  parse(text: string, number: number): Entry;
+}
+
+export interface Slot<Entry> {
+  readonly number: number;
+  readonly entry: Entry;
+  /** SHA-256 of the entry's bytes. */
+  readonly hash: string;
+}
+
+export interface Draft {
+  /** The number the entry will have, and the hash it must carry. */
+  readonly number: number;
+  readonly prevHash: string | null;
+}
+
+export type Appended<Entry> =
+  | { readonly kind: 'appended'; readonly slot: Slot<Entry> }
+  /** The decision was not to write. */
+  | { readonly kind: 'declined' };
+
+/** Entries per segment. */
+export const segmentLength = 1024;
+/** Answers that say nothing are asked again this often before the caller hears `unavailable`. */
+const attemptsMax = 8;
+/** Parallel reads while walking to the end. */
+const windowMax = 32;
+
+export class Chain<Entry extends Linked> {
+  readonly #store: ObjectStore;
+  readonly #format: ChainFormat<Entry>;
+  /** Verified entries; they never change, so a chain that stays open reads each only once. */
+  readonly #slots: Slot<Entry>[] = [];
+  /** Entries that are copied into segments; the texts of all later ones wait in `#tailTexts`. */
+  #segmentsEnd = 0;
+  readonly #tailTexts: string[] = [];
+  #state: 'new' | 'open' = 'new';
+  /** Calls on one chain take turns: each sees the entries the former one verified. */
+  #turn: Promise<unknown> = Promise.resolve();
+
+  constructor(store: ObjectStore, format: ChainFormat<Entry>) {
+    this.#store = store;
+    this.#format = format;
+  }
+
+  /** All entries, verified; those of earlier calls are not read again. Throws `StorageFault`. */
+  read(): Promise<readonly Slot<Entry>[]> {
+    return this.#inTurn(() => this.#read());
+  }
+
+  async #read(): Promise<readonly Slot<Entry>[]> {
+    if (this.#state === 'new') await this.#readSegments();
+    await this.#walk();
+    if (this.#state === 'new') await this.#refuseGap();
+    this.#state = 'open';
+    return this.#slots;
+  }
+
+  /**
+   * Appends what `propose` returns for the entries as they are; after a lost race it is asked again. It must return the
+   * same text for the same draft, or null when there is nothing to write.
+   */
+  append(
+    propose: (slots: readonly Slot<Entry>[], draft: Draft) => string | null,
+    commit: string,
+  ): Promise<Appended<Entry>> {
+    return this.#inTurn(() => this.#append(propose, commit));
+  }
+
+  async #append(
+    propose: (slots: readonly Slot<Entry>[], draft: Draft) => string | null,
+    commit: string,
+  ): Promise<Appended<Entry>> {
+    let unclear = '';
+    let offered: { readonly number: number; readonly text: string } | undefined;
+    for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
+      const slots = await this.#read();
+      const number = slots.length;
+      if (offered !== undefined && number > offered.number) {
+        // The slot is taken: by an earlier try of this very call whose answer was lost, or by someone else.
+        const own = slots[offered.number];
+        if (own?.entry.commit === commit) return { kind: 'appended', slot: own };
+        attempt = 0;
+      }
+      // While the slot stays free it is offered the same bytes, since a first try may still arrive.
+      if (offered?.number !== number) {
+        const text = propose(slots, { number, prevHash: slots.at(-1)?.hash ?? null });
+        if (text === null) return { kind: 'declined' };
+        offered = { number, text };
+      }
+      const key = this.#format.entryKey(number);
+      const answer = await this.#store.putIfAbsent(key, new TextEncoder().encode(offered.text));
+      switch (answer.kind) {
+        case 'applied': {
+          const slot = this.#accept(number, offered.text);
+          await this.#writeSegments();
+          return { kind: 'appended', slot };
+        }
+        case 'not_applied':
+          if (answer.reason === 'refused') throw new StorageFault('unavailable', key, `not written: ${answer.detail}`);
+          unclear = answer.detail;
+          break;
+        case 'unknown':
+          unclear = answer.cause;
+          break;
+      }
+    }
+    throw new StorageFault('unavailable', this.#format.name, `no clear answer after ${attemptsMax} tries: ${unclear}`);
+  }
+
+  #inTurn<T>(call: () => Promise<T>): Promise<T> {
+    const result = this.#turn.then(call);
+    this.#turn = result.catch(() => undefined);
+    return result;
+  }
+
+  /** Walks forward from the last verified entry until a number is absent. */
+  async #walk(): Promise<void> {
+    for (let width = 1; ; width = Math.min(width * 4, windowMax)) {
+      const from = this.#slots.length;
+      const numbers = Array.from({ length: width }, (_, index) => from + index);
+      const texts = await Promise.all(numbers.map(number => this.#readText(this.#format.entryKey(number))));
+      for (const [index, text] of texts.entries()) {
+        if (text === null) return;
+        await this.#acceptRead(from + index, text);
+      }
+    }
+  }
+
+  async #readText(key: string): Promise<string | null> {
+    let unclear = '';
+    for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
+      const answer = await this.#store.get(key);
+      if (answer.kind === 'found') return new TextDecoder().decode(answer.value.bytes);
+      if (answer.kind === 'not_found') return null;
+      unclear = answer.kind === 'changed' ? answer.detail : answer.cause;
+    }
+    throw new StorageFault('unavailable', key, `no clear answer after ${attemptsMax} reads: ${unclear}`);
+  }
+
+  /** Bytes that do not fit are read once more before they are called corrupt: a read may have been cut short. */
+  async #acceptRead(number: number, text: string): Promise<void> {
+    try {
+      this.#accept(number, text);
+    } catch (first) {
+      const again = await this.#readText(this.#format.entryKey(number));
+      if (again === null || again === text) throw first;
+      this.#accept(number, again);
+    }
+  }
+
+  #accept(number: number, text: string): Slot<Entry> {
+    const slot = this.#parse(number, text, this.#slots.at(-1)?.hash ?? null);
+    this.#slots.push(slot);
+    this.#tailTexts.push(text);
+    return slot;
+  }
+
+  #parse(number: number, text: string, prevHash: string | null): Slot<Entry> {
+    const key = this.#format.entryKey(number);
+    let entry: Entry;
+    try {
+      entry = this.#format.parse(text, number);
+    } catch (error) {
+      if (error instanceof StorageFault) throw error;
+      const found = error instanceof Error ? error.message : String(error);
+      throw new StorageFault('corrupt', key, `${found}. Nothing was changed; run \`almanac audit verify\``);
+    }
+    if (entry.prevHash !== prevHash) {
+      const message =
+        `expected to follow an entry with hash ${prevHash ?? '(none)'}, found ${entry.prevHash ?? '(none)'}: ` +
+        'this entry or the one before was changed. Nothing was written; run `almanac audit verify`';
+      throw new StorageFault('corrupt', key, message);
+    }
+    return { number, entry, hash: sha256(text) };
+  }
+
+  /** An entry beyond the end means that one in between is lost; writing into the gap would rewrite the past. */
+  async #refuseGap(): Promise<void> {
+    const end = this.#slots.length;
+    const page = await this.#store.list(`${this.#format.name}/`, {
+      after: this.#format.entryKey(end),
+      limit: 4,
+    });
+    // A listing only ever warns; without an answer the walk above still stands.
+    if (page.kind !== 'found') return;
+    const beyond = page.value.objects.map(object => entryNumberOf(object.key)).find(number => number !== null);
+    if (beyond === undefined) return;
+    // Others may have appended meanwhile.
+    await this.#walk();
+    if (this.#slots.length > end) return;
+    const message =
+      `entry ${end} is absent while entry ${beyond} exists. The log has a gap and is not written to; restore ` +
+      `${this.#format.entryKey(end)} from a backup, then run \`almanac audit verify\``;
+    throw new StorageFault('corrupt', this.#format.name, message);
+  }
+
+  // --- Segments -----------------------------------------------------------------------------------------------------
+
+  /** Reads whole segments; one that is absent or does not fit the chain ends it, and the entries themselves are read. */
+  async #readSegments(): Promise<void> {
+    for (let width = 1; ; width = Math.min(width * 4, windowMax)) {
+      const from = this.#slots.length;
+      const firsts = Array.from({ length: width }, (_, index) => from + index * segmentLength);
+      const answers = await Promise.all(firsts.map(first => this.#store.get(this.#format.segmentKey(first))));
+      for (const [index, answer] of answers.entries()) {
+        const text = answer.kind === 'found' ? new TextDecoder().decode(answer.value.bytes) : null;
+        const slots = text === null ? null : this.#parseSegment(firsts[index]!, text);
+        if (slots === null) return this.#confirmSegments();
+        for (const slot of slots) this.#slots.push(slot);
+        this.#segmentsEnd = this.#slots.length;
+      }
+    }
+  }
+
+  #parseSegment(first: number, text: string): readonly Slot<Entry>[] | null {
+    const texts = splitSegment(text);
+    if (texts.length !== segmentLength) return null;
+    const slots: Slot<Entry>[] = [];
+    let prevHash = this.#slots.at(-1)?.hash ?? null;
+    try {
+      for (const [index, entryText] of texts.entries()) {
+        const slot = this.#parse(first + index, entryText, prevHash);
+        prevHash = slot.hash;
+        slots.push(slot);
+      }
+    } catch (error) {
+      if (error instanceof StorageFault) return null;
+      throw error;
+    }
+    return slots;
+  }
+
+  /** A segment is a copy: its last entry must be the one that really stands in the chain. */
+  async #confirmSegments(): Promise<void> {
+    const last = this.#slots.at(-1);
+    if (last === undefined) return;
+    const text = await this.#readText(this.#format.entryKey(last.number));
+    if (text !== null && sha256(text) === last.hash) return;
+    this.#slots.length = 0;
+    this.#segmentsEnd = 0;
+  }
+
+  /** Best effort, after the decision: a segment that is not written costs time, never truth. */
+  async #writeSegments(): Promise<void> {
+    while (this.#tailTexts.length >= segmentLength) {
+      const texts = this.#tailTexts.splice(0, segmentLength);
+      const key = this.#format.segmentKey(this.#segmentsEnd);
+      this.#segmentsEnd += segmentLength;
+      await this.#store.putIfAbsent(key, new TextEncoder().encode(joinSegment(texts)));
+    }
+  }
+}
+
+/** Entries end in a line break, so an empty line stands between two of them. */
+export function joinSegment(texts: readonly string[]): string {
+  return texts.join('\n');
+}
+
+export function splitSegment(text: string): readonly string[] {
+  const parts = text.split('\n\n');
+  return parts.map((part, index) => (index === parts.length - 1 ? part : `${part}\n`));
+}

@@ -1,0 +1,129 @@
+/**
+ * A log: numbered JSON entries in a chain, each with a commit id and a schema version. Readers fold it; whoever loses the
+ * race for the next number reads again and decides again.
+ */
+import { Chain, type ChainFormat, type Linked } from './chain.ts';
+import { canonicalJson } from './digest.ts';
+import { StorageFault } from './fault.ts';
+import { keys } from './keys.ts';
+import type { StoragePorts } from './ports.ts';
+
+export interface LogEntry<Body> extends Linked {
+  /** Position in the log, from 0. */
+  readonly number: number;
+  /** Clock time of the writer (ISO, UTC): for people; the order is the number's. */
+  readonly at: string;
+  readonly body: Body;
+}
+
+export interface LogSchema<Body> {
+  /** What the entries are: `deployment`, `runs`, …; stands in every entry as `<name>/<version>`. */
+  readonly name: string;
+  /** The version that is written. */
+  readonly version: number;
+  /** Brings a body of an older version to the next one: `upgrades[0]` from 1 to 2, `upgrades[1]` from 2 to 3, … */
+  readonly upgrades: readonly ((body: never) => unknown)[];
+  /** Phantom: what bodies of the written version are. */
+  readonly body?: Body;
+}
+
+export type LogAppend<Body> =
+  | { readonly kind: 'appended'; readonly entry: LogEntry<Body> }
+  /** `decide` returned null: there was nothing to write. */
+  | { readonly kind: 'declined' };
+
+export class Log<Body> {
+  readonly #chain: Chain<LogEntry<Body>>;
+  readonly #ports: StoragePorts;
+  readonly #schema: LogSchema<Body>;
+
+  constructor(ports: StoragePorts, prefix: string, schema: LogSchema<Body>) {
+    this.#ports = ports;
+    this.#schema = schema;
+    this.#chain = new Chain(ports.store, logFormat(prefix, schema));
+  }
+
+  /** All entries in order, verified. A log that was never written to is empty. Throws `StorageFault`. */
+  async read(): Promise<readonly LogEntry<Body>[]> {
+    return (await this.#chain.read()).map(slot => slot.entry);
+  }
+
+  /**
+   * Appends what `decide` returns for the entries as they are, or nothing when it returns null. `decide` is pure: after a
+   * lost race it is asked again with the winner's entry in the list. Safe to run twice when `decide` recognises its own
+   * earlier entry and returns null.
+   */
+  async append(decide: (entries: readonly LogEntry<Body>[]) => Body | null): Promise<LogAppend<Body>> {
+    const commit = this.#ports.random.id();
+    const appended = await this.#chain.append((slots, draft) => {
+      const body = decide(slots.map(slot => slot.entry));
+      if (body === null) return null;
+      const at = this.#ports.clock.now().toISOString();
+      const schema = `${this.#schema.name}/${this.#schema.version}`;
+      return `${canonicalJson({ schema, ...draft, commit, at, body })}\n`;
+    }, commit);
+    return appended.kind === 'appended' ? { kind: 'appended', entry: appended.slot.entry } : appended;
+  }
+}
+
+/** How a log's entries look; the audit reads the chains of all logs through it, whatever their bodies are. */
+export function logFormat<Body>(prefix: string, schema: LogSchema<Body>): ChainFormat<LogEntry<Body>> {
+  return {
+    name: prefix,
+    entryKey: number => keys.logEntry(prefix, number),
+    segmentKey: first => keys.logSegment(prefix, first),
+    parse: (text, number) => parseEntry(text, { number, key: keys.logEntry(prefix, number), schema }),
+  };
+}
+
+function parseEntry<Body>(
+  text: string,
+  expected: { readonly number: number; readonly key: string; readonly schema: LogSchema<Body> },
+): LogEntry<Body> {
+  if (!text.endsWith('\n')) throw new Error(`the entry is cut short after ${text.length} characters`);
+  const entry: unknown = JSON.parse(text);
+  if (!isEnvelope(entry)) throw new Error('the entry lacks one of schema, number, prevHash, commit, at, body');
+  if (entry.number !== expected.number) throw new Error(`the entry calls itself number ${entry.number}`);
+  const { number, prevHash, commit, at } = entry;
+  return { number, prevHash, commit, at, body: upgraded(entry, expected.key, expected.schema) };
+}
+
+interface Envelope extends Linked {
+  readonly schema: string;
+  readonly number: number;
+  readonly at: string;
+  readonly body: unknown;
+}
+
+function isEnvelope(value: unknown): value is Envelope {
+  if (typeof value !== 'object' || value === null) return false;
+  const { schema, number, prevHash, commit, at } = value as Partial<Record<keyof Envelope, unknown>>;
+  return (
+    typeof schema === 'string' &&
+    typeof number === 'number' &&
+    (prevHash === null || typeof prevHash === 'string') &&
+    typeof commit === 'string' &&
+    typeof at === 'string' &&
+    'body' in value
+  );
+}
+
+function upgraded<Body>(entry: Envelope, key: string, schema: LogSchema<Body>): Body {
+  const [name, written] = entry.schema.split('/');
+  const version = Number(written);
+  if (name !== schema.name || !Number.isInteger(version) || version < 1) {
+    throw new StorageFault(
+      'foreign',
+      key,
+      `expected an entry of ${schema.name}/${schema.version}, found ${entry.schema}`,
+    );
+  }
+  if (version > schema.version) {
+    const message = `entry is ${entry.schema}, this version of Almanac reads up to ${schema.name}/${schema.version}: upgrade Almanac`;
+    throw new StorageFault('foreign', key, message);
+  }
+  let body = entry.body;
+  for (const upgrade of schema.upgrades.slice(version - 1)) body = upgrade(body as never);
+  // The schema's name and version say what the body is; it was written by this code from that type.
+  return body as Body;
+}
