@@ -135,8 +135,8 @@ const controlCharacter = /[\u0000-\u001f\u007f]/;
 
 /**
  * Why a key cannot be written, or null. Keys are segments of `A–Z a–z 0–9 _ . = , @ % ~ -` joined by `/`; a segment has
- * 1 to 200 characters and does not start with a dot (such names are the local store's temporary files). Other text goes
- * through `keySegment`.
+ * 1 to 200 characters and does not start with a dot (such names are the local store's temporary files). Names that
+ * people chose are escaped in `keys.ts`.
  */
 export function writeKeyProblem(key: string): string | null {
   if (key.length === 0) return 'the key is empty';
@@ -160,19 +160,21 @@ export function readKeyProblem(key: string): string | null {
   return null;
 }
 
-/** Any text as one key segment, readable where it can be; different texts give different segments. */
-export function keySegment(text: string): string {
-  const escaped = encodeURIComponent(text).replace(/[!'()*]/g, percentEncode);
-  return escaped.startsWith('.') ? `%2E${escaped.slice(1)}` : escaped;
-}
-
-function percentEncode(character: string): string {
-  return `%${character.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`;
-}
-
-/** Byte order of UTF-8, the order of listings; JavaScript's own order differs above U+FFFF. */
+/** Byte order of UTF-8, the order of listings; JavaScript's own order differs where surrogates meet U+E000 and above. */
 export function compareKeys(a: string, b: string): number {
-  return Buffer.compare(Buffer.from(a), Buffer.from(b));
+  if (a === b) return 0;
+  const length = Math.min(a.length, b.length);
+  let index = 0;
+  while (index < length && a.charCodeAt(index) === b.charCodeAt(index)) index += 1;
+  if (index === length) return a.length - b.length;
+  const [left, right] = [a.charCodeAt(index), b.charCodeAt(index)];
+  if (isSurrogate(left) !== isSurrogate(right)) return isSurrogate(left) ? 1 : -1;
+  return left - right;
+}
+
+/** Half of a character above U+FFFF, which has the longest encoding and sorts last. */
+function isSurrogate(code: number): boolean {
+  return code >= 0xd800 && code <= 0xdfff;
 }
 
 // --- Answers ------------------------------------------------------------------------------------------------------
