@@ -1,0 +1,93 @@
+/**
+ * The `almanac` command. Each command's module is imported when it runs, so that `--help` answers at once.
+ * Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 gate failed, 4 rejected, 5 timed out, 130 interrupted.
+ */
+import { Command, CommanderError } from 'commander';
+import { silenceSdkNodeWarning } from '../config/environment.ts';
+import { ConfigurationError } from '../config/yaml-file.ts';
+import { CommandFailure, exitCode, note } from './output.ts';
+
+silenceSdkNodeWarning();
+
+const program = new Command('almanac')
+  .description('Durable batch machine learning on tabular data.')
+  .version('0.1.0')
+  .showHelpAfterError('(see --help)')
+  .exitOverride();
+
+/** A command that reads or changes a project. */
+function projectCommand(name: string, description: string): Command {
+  return program
+    .command(name)
+    .description(description)
+    .option('--project <folder>', 'the project (default: the current folder)')
+    .option('--json', 'one JSON document on stdout, nothing else');
+}
+
+projectCommand('init', 'make a project and a model definition from a CSV, JSON-lines or Parquet file')
+  .requiredOption('--from <file>', 'the file to import')
+  .option('--label <column>', 'what the model predicts (default: inferred)')
+  .option('--key <column>', 'what names a row (default: inferred, else its row number)')
+  .option('--time <column>', 'when a row was true; gives the daily partitions (default: inferred)')
+  .option('--model <name>', 'name of the model (default: the name of the file)')
+  .option('--yes', 'never ask (also the behaviour without a terminal)')
+  .action(async options => (await import('./import-table.ts')).init(options));
+
+projectCommand('import', "add further files to a model's partitions")
+  .argument('<files...>')
+  .option('--model <name>')
+  .action(async (files, options) => (await import('./import-table.ts')).importFiles(files, options));
+
+projectCommand('status', 'models, champions, what waits for approval, last job and decision').action(async options =>
+  (await import('./show.ts')).status(options),
+);
+
+/** A read command about one model. */
+function listCommand(name: string, description: string): Command {
+  return projectCommand(name, description).argument('<model>').option('--limit <n>', 'newest entries shown', '50');
+}
+
+listCommand('versions', 'model versions with their metrics').action(async (model, options) =>
+  (await import('./show.ts')).versions(model, options),
+);
+listCommand('runs', 'training runs')
+  .option('--search <words>', 'words in id, trainer, trigger, parameters or metric names')
+  .action(async (model, options) => (await import('./show.ts')).runs(model, options));
+listCommand('evidence', 'what was judged; with a digest, its checks')
+  .argument('[digest]')
+  .option('--kind <kind>', 'data_validation, model_ci, evaluation, drift, quality, …')
+  .action(async (model, digest, options) => {
+    const commands = await import('./show.ts');
+    return digest === undefined ? commands.evidenceList(model, options) : commands.evidence(model, digest, options);
+  });
+listCommand('history', 'the deployment log: which version served when, and why').action(async (model, options) =>
+  (await import('./show.ts')).history(model, options),
+);
+listCommand('promotions', 'requests to change a deployment').action(async (model, options) =>
+  (await import('./show.ts')).promotions(model, options),
+);
+listCommand('jobs', 'scoring jobs').action(async (model, options) => (await import('./show.ts')).jobs(model, options));
+listCommand('decisions', 'what the retraining policy concluded, and why').action(async (model, options) =>
+  (await import('./show.ts')).decisions(model, options),
+);
+
+try {
+  await program.parseAsync();
+} catch (error) {
+  process.exitCode = report(error);
+}
+
+/** One message for people on stderr; the exit code for scripts. */
+function report(error: unknown): number {
+  if (error instanceof CommanderError) return error.exitCode === 0 ? exitCode.ok : exitCode.usage;
+  if (error instanceof CommandFailure) {
+    note(error.message);
+    return error.code;
+  }
+  if (error instanceof ConfigurationError) {
+    note(error.message);
+    return exitCode.usage;
+  }
+  note(error instanceof Error ? error.message : String(error));
+  return exitCode.failed;
+}
