@@ -1,19 +1,14 @@
-/** The part of the WebAssembly API in use here. The compiler knows the whole of it only together with the browser's. */
+/** The part of the WebAssembly interface in use here; TypeScript has it only among the types of the browser. */
 declare namespace WebAssembly {
-  class Memory {
-    constructor(descriptor: { readonly initial: number; readonly maximum?: number; readonly shared?: boolean });
-    readonly buffer: ArrayBuffer;
-    grow(pages: number): number;
-  }
   class Module {
-    constructor(bytes: BufferSource);
+    constructor(bytes: Uint8Array<ArrayBuffer>);
+  }
+  class Memory {
+    constructor(descriptor: { initial: number; maximum?: number });
+    readonly buffer: ArrayBuffer;
   }
   class Instance {
-    constructor(
-      module: Module,
-      imports?: Readonly<Record<string, Readonly<Record<string, Memory | ((...values: number[]) => unknown)>>>>,
-    );
-    readonly exports: Readonly<Record<string, unknown>>;
+    constructor(module: Module, imports: Record<string, Record<string, Memory>>);
+    readonly exports: Record<string, unknown>;
   }
-  type BufferSource = ArrayBuffer | Uint8Array;
 }
