@@ -1,15 +1,312 @@
-/** A decision: what the retraining policy concluded and why, also when it concluded to do nothing. */
+/**
+ * The retraining decision: what the policy concludes from recorded evidence, and why. It is pure, so the same evidence gives
+ * the same decision in production, in a replay and in a backtest; and it is recorded also when it concludes to do nothing.
+ */
+import type { ModelDefinition, RetrainTrigger } from './definition.ts';
+import type { CheckResult, Evidence } from './evidence.ts';
+import type { ChangeClass, SubjectState } from './incident.ts';
 
-export interface RetrainingDecision {
+export type Action = 'retrain' | 'hold' | 'wait' | 'nothing';
+
+export interface Considered {
+  readonly trigger: RetrainTrigger['kind'];
+  readonly state: 'fired' | 'quiet' | 'unknown';
+  readonly reason: string;
+}
+
+export interface Decision {
   readonly schema: 'decision/1';
   readonly model: string;
-  readonly partition: string;
   readonly asOf: string;
-  readonly conclusion: 'retrain' | 'hold' | 'wait' | 'nothing';
-  readonly reason: string;
-  /** Triggers that fired. */
-  readonly triggers: readonly string[];
-  /** Digests of the evidence it was drawn from. */
-  readonly evidence: readonly string[];
-  readonly details: Readonly<Record<string, unknown>>;
+  /** `hold`: something fired but nobody knows yet what happened, or it must not be learned. `wait`: fired, but not now. */
+  readonly action: Action;
+  readonly trigger: RetrainTrigger['kind'] | null;
+  readonly reasons: readonly string[];
+  readonly considered: readonly Considered[];
+  /** Windows a training must leave out: they hold a data bug or a passing event. */
+  readonly excludedWindows: readonly string[];
+}
+
+export interface DecisionInput {
+  readonly definition: Pick<ModelDefinition, 'model' | 'monitor' | 'retrain'>;
+  /** Nominal time of the decision, ISO UTC. */
+  readonly asOf: string;
+  /** Version number of the champion as text (`subject.version` of its evidence); null when nothing is deployed. */
+  readonly champion: string | null;
+  /** As-of time of the champion's training; null when unknown. */
+  readonly trainedAt: string | null;
+  /** Evidence of kinds `drift` and `quality`, any order; later evidence about the same window replaces earlier one. */
+  readonly evidence: readonly Evidence[];
+  /** What `followIncidents` made of the drift evidence. */
+  readonly incidents: readonly SubjectState[];
+  /** As-of times of earlier retrainings. */
+  readonly retrainings: readonly string[];
+  /** Workflow id of a training or promotion under way, or null. */
+  readonly inFlight: string | null;
+  /** Labelled rows newer than the champion's training; null when nobody counted. */
+  readonly newLabels: number | null;
+}
+
+/** Classes a model must not learn: it would know the bug, the event or the season by heart. */
+const neverLearned: readonly ChangeClass[] = ['data_bug', 'event_spike', 'seasonal'];
+const dayMs = 86_400_000;
+
+export function decide(input: DecisionInput): Decision {
+  const considered = input.definition.retrain.when.map(trigger => considerTrigger(trigger, input));
+  const fired = considered.filter(({ state }) => state === 'fired');
+  const first = fired[0];
+  const excludedWindows = windowsToExclude(input);
+  const conclude = (action: Action, reasons: readonly string[]): Decision => ({
+    schema: 'decision/1',
+    model: input.definition.model,
+    asOf: input.asOf,
+    action,
+    trigger: first?.trigger ?? null,
+    reasons,
+    considered,
+    excludedWindows,
+  });
+  if (input.champion === null)
+    return conclude('nothing', ['nothing, because no version is deployed: the first training is started by a person']);
+  if (first === undefined) {
+    const why = considered.map(({ reason }) => reason);
+    return conclude('nothing', [
+      `nothing, because ${why.length === 0 ? 'the definition names no trigger' : why.join('; ')}`,
+    ]);
+  }
+  const causes = fired.map(({ reason }) => reason);
+  const holds = reasonsToHold(first, input);
+  if (holds.length > 0) return conclude('hold', [...causes, ...holds]);
+  const waits = reasonsToWait(input);
+  if (waits.length > 0) return conclude('wait', [...causes, ...waits]);
+  return conclude('retrain', causes);
+}
+
+function considerTrigger(trigger: RetrainTrigger, input: DecisionInput): Considered {
+  switch (trigger.kind) {
+    case 'quality_below':
+      return { trigger: trigger.kind, ...considerQuality(input) };
+    case 'drift':
+      return { trigger: trigger.kind, ...considerDrift(input) };
+    case 'drift_with_loss':
+      return { trigger: trigger.kind, ...considerDriftWithLoss(input) };
+    case 'age':
+      return { trigger: trigger.kind, ...considerAge(trigger.days, input) };
+  }
+}
+
+type Answer = Omit<Considered, 'trigger'>;
+
+/** Realised quality: k of the last n mature cohorts below the minimum, and their pooled upper bound below it as well. */
+function considerQuality(input: DecisionInput): Answer {
+  const min = input.definition.monitor.quality.min;
+  if (min === null) return { state: 'unknown', reason: 'no minimum quality is declared' };
+  const cohorts = qualityCohorts(input).slice(-input.definition.monitor.drift.persistence.n);
+  const pooled = pool(cohorts);
+  if (pooled === null) return { state: 'unknown', reason: 'no cohort has enough mature labels' };
+  const { k } = input.definition.monitor.drift.persistence;
+  const below = cohorts.filter(cohort => cohort.value < min);
+  const recent = pool(below.slice(-k));
+  const name = input.definition.monitor.quality.metric;
+  const latestBelow = (cohorts.at(-1)?.value ?? min) < min;
+  if (latestBelow && below.length >= k && recent !== null && recent.high < min) {
+    return {
+      state: 'fired',
+      reason: `${name} ${text(recent.value)} in ${below.length} of the last ${cohorts.length} cohorts, at most ${text(recent.high)} with 95 % confidence, must be ${text(min)}`,
+    };
+  }
+  const count =
+    below.length === 0
+      ? 'no cohort lies below'
+      : `${below.length} of ${cohorts.length} cohorts lie below (${k} needed, with certainty)`;
+  return {
+    state: 'quiet',
+    reason: `${name} is ${text(pooled.value)} (${text(pooled.low)} to ${text(pooled.high)}), at least ${text(min)} wanted: ${count}`,
+  };
+}
+
+/** Persistent drift of any feature or of the predictions, whatever it did to quality. */
+function considerDrift(input: DecisionInput): Answer {
+  const open = input.incidents.filter(state => state.open !== null);
+  if (input.incidents.length === 0) return { state: 'unknown', reason: 'no drift evidence yet' };
+  if (open.length === 0) return { state: 'quiet', reason: `no drift persists: ${describeQuiet(input.incidents)}` };
+  return { state: 'fired', reason: `drift persists: ${open.slice(0, 3).map(describeOpen).join(', ')}` };
+}
+
+/** Drift that costs: the quality bound fell below its level before the drift, or labels cannot tell and the estimate did. */
+function considerDriftWithLoss(input: DecisionInput): Answer {
+  const drift = considerDrift(input);
+  if (drift.state !== 'fired') return drift;
+  const since =
+    input.incidents.flatMap(state => (state.open === null ? [] : [state.open.since])).toSorted()[0] ?? input.asOf;
+  const cohorts = qualityCohorts(input);
+  const before = pool(cohorts.filter(cohort => cohort.window < since).slice(-10));
+  const after = pool(cohorts.filter(cohort => cohort.window >= since));
+  const min = input.definition.monitor.quality.min;
+  const name = input.definition.monitor.quality.metric;
+  if (after !== null) {
+    if (min !== null && after.high < min)
+      return {
+        state: 'fired',
+        reason: `${drift.reason}, and ${name} since then is at most ${text(after.high)}, must be ${text(min)}`,
+      };
+    if (before !== null && after.high < before.low) {
+      return {
+        state: 'fired',
+        reason: `${drift.reason}, and ${name} fell from ${text(before.value)} to ${text(after.value)} (intervals do not meet)`,
+      };
+    }
+    return {
+      state: 'quiet',
+      reason: `${drift.reason}, but ${name} since then is ${text(after.value)} (${text(after.low)} to ${text(after.high)}): no proven loss`,
+    };
+  }
+  const estimate = estimates(input)
+    .filter(({ window }) => window >= since)
+    .at(-1);
+  if (estimate !== undefined && min !== null && estimate.high < min) {
+    return {
+      state: 'fired',
+      reason: `${drift.reason}; labels are not in yet and the estimated ${name} is at most ${text(estimate.high)}, must be ${text(min)}`,
+    };
+  }
+  return { state: 'unknown', reason: `${drift.reason}, but no cohort since then has mature labels` };
+}
+
+function considerAge(days: number, input: DecisionInput): Answer {
+  if (input.trainedAt === null) return { state: 'unknown', reason: 'the age of the champion is unknown' };
+  const age = (Date.parse(input.asOf) - Date.parse(input.trainedAt)) / dayMs;
+  const found = `the champion is ${age.toFixed(1)} days old, ${days} allowed`;
+  return { state: age > days ? 'fired' : 'quiet', reason: found };
+}
+
+/** A fired trigger does not act while a change is of a kind that must not be learned, or of a kind nobody knows yet. */
+function reasonsToHold(fired: Considered, input: DecisionInput): string[] {
+  const changing = input.incidents.filter(state => state.class !== 'none' && state.class !== 'noise');
+  const forbidden = changing.filter(state => neverLearned.includes(state.open?.class ?? state.class));
+  const reasons = forbidden.map(
+    state =>
+      `hold, because ${state.subject} shows ${article(state.open?.class ?? state.class)}: ${state.open?.reason ?? state.reason}`,
+  );
+  if (reasons.length > 0) return reasons;
+  // Age is a fact of the calendar, and realised quality has its own persistence: neither waits for a name of the drift,
+  // unless nothing but unnamed change is in sight.
+  const unknown = changing.filter(state => (state.open?.class ?? state.class) === 'unknown');
+  const named = changing.some(state => state.open?.class === 'step_change' || state.open?.class === 'gradual');
+  if (unknown.length === 0 || named || fired.trigger === 'age') return [];
+  return unknown
+    .slice(0, 3)
+    .map(state => `hold, because the change of ${state.subject} has no class yet: ${state.reason}`);
+}
+
+function reasonsToWait(input: DecisionInput): string[] {
+  const { cooldownDays, budget, minNewLabels } = input.definition.retrain;
+  const now = Date.parse(input.asOf);
+  const reasons: string[] = [];
+  if (input.inFlight !== null) reasons.push(`wait, because ${input.inFlight} is under way`);
+  const past = input.retrainings.filter(time => Date.parse(time) <= now);
+  const last = [...past, ...(input.trainedAt === null ? [] : [input.trainedAt])].toSorted().at(-1);
+  const sinceLast = last === undefined ? Number.POSITIVE_INFINITY : (now - Date.parse(last)) / dayMs;
+  if (sinceLast < cooldownDays)
+    reasons.push(
+      `wait, because the last training was ${sinceLast.toFixed(1)} days ago and the cooldown is ${cooldownDays}`,
+    );
+  const spent = past.filter(time => now - Date.parse(time) < budget.days * dayMs).length;
+  if (spent >= budget.runs)
+    reasons.push(`wait, because ${spent} of ${budget.runs} trainings per ${budget.days} days are spent`);
+  if (input.newLabels !== null && input.newLabels < minNewLabels) {
+    reasons.push(`wait, because ${input.newLabels} labelled rows are new and ${minNewLabels} are needed`);
+  }
+  return reasons;
+}
+
+interface Cohort {
+  readonly window: string;
+  readonly value: number;
+  readonly low: number;
+  readonly high: number;
+}
+
+/** Quality per window, newest evidence per window, of the champion alone; immature cohorts are `insufficient` and left out. */
+function qualityCohorts(input: DecisionInput): readonly Cohort[] {
+  return cohortsOf(input, check => check.check === 'quality');
+}
+
+function estimates(input: DecisionInput): readonly Cohort[] {
+  return cohortsOf(input, check => check.check === 'estimated_quality');
+}
+
+function cohortsOf(input: DecisionInput, wanted: (check: CheckResult) => boolean): readonly Cohort[] {
+  const newest = latestPerWindow(
+    input.evidence.filter(({ kind }) => kind === 'quality').filter(item => isAbout(item, input.champion)),
+  );
+  return newest.flatMap(evidence => {
+    const check = evidence.checks.find(candidate => wanted(candidate) && candidate.slice === null);
+    if (check === undefined || check.value === null || check.interval === null || check.status === 'insufficient')
+      return [];
+    return [{ window: windowOf(evidence), value: check.value, low: check.interval[0], high: check.interval[1] }];
+  });
+}
+
+/** Inverse-variance mean of cohort values; a 95 % interval is 3.92 standard errors wide. */
+function pool(
+  cohorts: readonly Cohort[],
+): { readonly value: number; readonly low: number; readonly high: number } | null {
+  if (cohorts.length === 0) return null;
+  let weights = 0;
+  let total = 0;
+  for (const cohort of cohorts) {
+    const error = Math.max((cohort.high - cohort.low) / 3.92, 1e-6);
+    weights += 1 / error ** 2;
+    total += cohort.value / error ** 2;
+  }
+  const value = total / weights;
+  const half = 1.96 / Math.sqrt(weights);
+  return { value, low: value - half, high: value + half };
+}
+
+function isAbout(evidence: Evidence, champion: string | null): boolean {
+  const version = evidence.subject['version'];
+  return version === undefined || champion === null || version === champion;
+}
+
+/** The window evidence is about: its partition, else its as-of time. */
+export function windowOf(evidence: Evidence): string {
+  return evidence.subject['partition'] ?? evidence.asOf;
+}
+
+/** One piece of evidence per window, the latest by as-of time, in window order. */
+export function latestPerWindow(evidence: readonly Evidence[]): readonly Evidence[] {
+  const newest = new Map<string, Evidence>();
+  for (const item of evidence) {
+    const known = newest.get(windowOf(item));
+    if (known === undefined || known.asOf <= item.asOf) newest.set(windowOf(item), item);
+  }
+  return [...newest.values()].toSorted((left, right) => (windowOf(left) < windowOf(right) ? -1 : 1));
+}
+
+function windowsToExclude(input: DecisionInput): readonly string[] {
+  const bad = input.incidents.flatMap(state => state.badWindows);
+  return [...new Set(bad)].toSorted();
+}
+
+function describeOpen(state: SubjectState): string {
+  return `${state.subject} (${(state.open?.class ?? state.class).replace('_', ' ')} since ${state.open?.since ?? '?'})`;
+}
+
+function describeQuiet(states: readonly SubjectState[]): string {
+  const moving = states.filter(state => state.class !== 'none');
+  if (moving.length === 0) return `${states.length} subjects are within their limits`;
+  return moving
+    .slice(0, 3)
+    .map(state => `${state.subject}: ${state.reason}`)
+    .join(', ');
+}
+
+function article(name: ChangeClass): string {
+  return `${/^[aeiou]/.test(name) ? 'an' : 'a'} ${name.replace('_', ' ')}`;
+}
+
+function text(value: number): string {
+  return value.toFixed(3);
 }
