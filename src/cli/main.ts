@@ -71,6 +71,47 @@ listCommand('decisions', 'what the retraining policy concluded, and why').action
   (await import('./show.ts')).decisions(model, options),
 );
 
+/** A command that starts a workflow. */
+function startCommand(name: string, description: string): Command {
+  return projectCommand(name, description).argument('<model>').option('--detach', 'do not wait for its end');
+}
+
+startCommand('train', 'train a version on the data there is, judge it, and ask for its promotion')
+  .option('--as-of <date>', 'only what was known then (default: the day after the newest partition)')
+  .action(async (model, options) => (await import('./start.ts')).train(model, options));
+startCommand('promote', 'ask for the promotion of a version')
+  .argument('<version>')
+  .action(async (model, version, options) => (await import('./start.ts')).promote(model, version, options));
+startCommand('score', 'score one partition')
+  .requiredOption('--partition <date>')
+  .option('--again', 'also when it is committed already: its next generation')
+  .action(async (model, options) => (await import('./start.ts')).score(model, options));
+startCommand('backfill', 'score past partitions as their next generations')
+  .requiredOption('--from <date>')
+  .requiredOption('--to <date>')
+  .option('--id <name>', 'the same name twice is one backfill')
+  .option('--parallelism <n>', 'partitions at once')
+  .action(async (model, options) => (await import('./start.ts')).backfill(model, options));
+startCommand('monitor', 'judge drift and quality as of a partition, and decide about retraining')
+  .requiredOption('--partition <date>')
+  .action(async (model, options) => (await import('./start.ts')).monitor(model, options));
+startCommand('rollback', 'restore the champion before the present one')
+  .option('--reason <text>')
+  .option('--rescore', 'score the affected partitions again with the restored champion')
+  .action(async (model, options) => (await import('./start.ts')).rollback(model, options));
+startCommand('retain', 'delete superseded generations that retention gives up')
+  .option('--date <date>', 'default: today')
+  .action(async (model, options) => (await import('./start.ts')).retain(model, options));
+
+for (const decision of ['approve', 'reject'] as const) {
+  projectCommand(decision, `${decision} a promotion that waits`)
+    .argument('<model>')
+    .argument('[version]', 'default: the newest that waits')
+    .option('--comment <text>')
+    .option('--as <person>', 'answer under another name (not authenticated)')
+    .action(async (model, version, options) => (await import('./decide.ts')).decide(decision, model, version, options));
+}
+
 try {
   await program.parseAsync();
 } catch (error) {

@@ -284,6 +284,12 @@ async function tryPort(port: number): Promise<number | null> {
   });
 }
 
+/** The server that an `almanac up` of this project started and that still lives, or null. */
+export async function runningServer(stateFolder: string): Promise<TemporalTarget | null> {
+  const record = await readRecord(stateFolder);
+  return record !== null && isAlive(record.pid) ? localTarget(record.address, record.namespace) : null;
+}
+
 async function readRecord(stateFolder: string): Promise<ServerRecord | null> {
   const text = await readFile(join(stateFolder, recordFile), 'utf8').catch(() => null);
   return text === null ? null : (JSON.parse(text) as ServerRecord);
