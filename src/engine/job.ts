@@ -5,10 +5,16 @@
 import type { Contract } from '../domain/contract.ts';
 import type { Signature } from '../domain/signature.ts';
 
+export type FileFormat = 'parquet' | 'csv' | 'json';
+
 /** A range of row groups of one Parquet file: [from, to); the whole file when omitted. */
 export interface InputRange {
   readonly path: string;
   readonly rowGroups?: readonly [from: number, to: number];
+  /** Default `parquet`; `json` is JSON lines. Row groups exist in Parquet only. */
+  readonly format?: FileFormat;
+  /** Columns that are not in the file but in its name (hive partitions): name → value, added as text. */
+  readonly constants?: Readonly<Record<string, string>>;
 }
 
 export interface ModelToScore {
@@ -42,8 +48,18 @@ export interface ScoreChunkJob {
   readonly sliceColumns: readonly string[];
   /** Folder for results: predictions.parquet, shadow-v<n>.parquet, quarantine.parquet, profile.json. */
   readonly outputFolder: string;
+  /** Rows per model call; 2,048 (one vector of DuckDB) is best on a CPU. */
   readonly batchRows: number;
   readonly device: 'require' | 'prefer' | 'off';
+}
+
+/** How many rows broke one rule of the contract. */
+export interface RuleCount {
+  /** `<column>.min`, `<column>.max`, `<column>.null`, `<column>.unseen`, `<column>.type`, or the id of a row rule. */
+  readonly id: string;
+  readonly onFail: 'warn' | 'quarantine' | 'block';
+  readonly rows: number;
+  readonly bad: number;
 }
 
 export interface WrittenFile {
@@ -65,6 +81,10 @@ export interface ChunkReceipt {
   readonly rowsRead: number;
   readonly rowsScored: number;
   readonly rowsQuarantined: number;
+  /** Rows of every rule of the contract that can be judged row by row. A broken `block` rule does not stop the chunk. */
+  readonly rules: readonly RuleCount[];
+  /** Columns of the predictions, in order, with DuckDB's type names. */
+  readonly columns: readonly ColumnInfo[];
   readonly predictions: WrittenFile | null;
   readonly shadows: readonly (WrittenFile & { readonly version: number })[];
   readonly quarantine: WrittenFile | null;
@@ -73,4 +93,142 @@ export interface ChunkReceipt {
   readonly scorers: readonly ScorerUsed[];
   readonly seconds: number;
   readonly cpuSeconds: number;
+}
+
+export interface ColumnInfo {
+  readonly name: string;
+  /** DuckDB's name of the type, e.g. `BIGINT`, `FLOAT`, `VARCHAR`, `TIMESTAMP WITH TIME ZONE`. */
+  readonly type: string;
+}
+
+/** Looks at files without reading their rows (CSV and JSON lines are read once to count). */
+export interface InspectJob {
+  readonly files: readonly { readonly path: string; readonly format?: FileFormat }[];
+  /** Brotli pages are refused unless allowed: their decoder is the slowest by far and a favourite of bombs. */
+  readonly allowBrotli?: boolean;
+  /** Also read the bytes and give their SHA-256. */
+  readonly digests?: boolean;
+}
+
+export interface FileInspection {
+  readonly path: string;
+  readonly format: FileFormat;
+  readonly bytes: number;
+  readonly rows: number;
+  /** Rows of each row group; one entry for other formats. */
+  readonly rowGroups: readonly number[];
+  readonly columns: readonly ColumnInfo[];
+  readonly codecs: readonly string[];
+  readonly sha256: string | null;
+}
+
+export interface Inspection {
+  readonly files: readonly FileInspection[];
+  readonly rows: number;
+  /** Columns of all files together, in order of first appearance; a type that differs between files is DuckDB's union. */
+  readonly columns: readonly ColumnInfo[];
+}
+
+export interface LabelSource {
+  readonly files: readonly string[];
+  readonly keys: readonly string[];
+  readonly column: string;
+  /** Binary tasks: the value that counts as positive. Null for regression and multiclass. */
+  readonly positive: string | null;
+}
+
+/** One partition's features and the labels that belong to them. */
+export interface LabelledPartition {
+  readonly partition: string;
+  readonly inputs: readonly InputRange[];
+  readonly rows: number;
+  readonly labels: LabelSource;
+}
+
+/** Scores labelled rows with one or several models (the challenger and the champion) for an evaluation. */
+export interface EvaluateJob {
+  readonly partitions: readonly LabelledPartition[];
+  readonly tables: Readonly<Record<string, readonly string[]>>;
+  readonly transform: string | null;
+  readonly contract: Contract;
+  readonly models: readonly { readonly version: number; readonly onnx: string; readonly signature: Signature }[];
+  readonly sliceColumns: readonly string[];
+  readonly outputFolder: string;
+  readonly batchRows: number;
+}
+
+/**
+ * Rows of an evaluation as little-endian arrays in files, all of the same length and order; `readEvaluation` reads them.
+ * Scores are `width` numbers per row: the positive class's probability, the probability of each class, or the targets.
+ */
+export interface Evaluation {
+  readonly rows: number;
+  /** Rows that were scored but have no label. */
+  readonly rowsUnlabelled: number;
+  readonly rowsQuarantined: number;
+  /** Float64: 1 and 0 (binary), index of the class or -1 when unknown (multiclass), the value (regression). */
+  readonly labels: string;
+  readonly scores: readonly { readonly version: number; readonly width: number; readonly path: string }[];
+  /** Int32 index into `values`; -1 is NULL. */
+  readonly slices: readonly { readonly column: string; readonly values: readonly string[]; readonly path: string }[];
+  /** Int32 index into `partitions` of the job. */
+  readonly partitions: string;
+  readonly scorers: readonly ScorerUsed[];
+}
+
+/** Turns a user's file into daily partitions of Parquet: `<outputFolder>/date=<partition>/data.parquet`. */
+export interface ImportTableJob {
+  readonly files: readonly string[];
+  readonly format: FileFormat;
+  /** A date or timestamp column that gives the partition, or one partition for all rows. */
+  readonly partitionBy: { readonly column: string } | { readonly constant: string };
+  readonly outputFolder: string;
+  /** Types to use instead of the inferred ones: column → DuckDB type. */
+  readonly types?: Readonly<Record<string, string>>;
+  /** Texts that mean NULL in CSV. Default: empty, NA, NULL, null, N/A. */
+  readonly nullTexts?: readonly string[];
+  /** Columns to keep, in order; all when omitted. */
+  readonly columns?: readonly string[];
+  /** Name of a BIGINT column to add: the row's number in the files, from 1; the key of rows that have none. */
+  readonly rowNumber?: string;
+}
+
+export interface ImportReceipt {
+  readonly rows: number;
+  readonly columns: readonly ColumnInfo[];
+  readonly partitions: readonly (WrittenFile & { readonly partition: string })[];
+}
+
+/** Builds a training set: transform and contract rules per partition, joined with the labels, as one Parquet file. */
+export interface MaterialiseJob {
+  readonly partitions: readonly (Omit<LabelledPartition, 'labels'> & { readonly labels: LabelSource | null })[];
+  readonly tables: Readonly<Record<string, readonly string[]>>;
+  readonly transform: string | null;
+  readonly contract: Contract;
+  readonly outputFolder: string;
+}
+
+/** `training.parquet`: `partition`, the keys, the contract's columns, and the label under its own name. */
+export interface TrainingSet {
+  readonly file: WrittenFile;
+  readonly columns: readonly ColumnInfo[];
+  readonly rowsRead: number;
+  readonly rowsUnlabelled: number;
+  readonly rowsQuarantined: number;
+  readonly rules: readonly RuleCount[];
+}
+
+/** A small SELECT over files, for people and for rules; refused when it reads anything that is not declared. */
+export interface QueryJob {
+  readonly sql: string;
+  /** Relation name → Parquet files. */
+  readonly tables: Readonly<Record<string, readonly string[]>>;
+  /** More rows than this are an error; default 10,000. */
+  readonly rowsMax?: number;
+}
+
+export interface QueryResult {
+  readonly columns: readonly ColumnInfo[];
+  /** JSON values; 64-bit integers beyond 2^53, decimals and times are text. */
+  readonly rows: readonly (readonly unknown[])[];
 }

@@ -1,0 +1,69 @@
+/**
+ * The engine child: one process, one job at a time, killed at will. It holds no credentials, its environment is cleared,
+ * and everything it needs comes in the job. Native code may block this process for as long as it likes; the pool watches
+ * from outside.
+ */
+import { Worker } from 'node:worker_threads';
+import { toDocument } from './fault.ts';
+import type { ChildMessage, JobMessage } from './protocol.ts';
+import { loadVerb, type Progress } from './verbs.ts';
+
+const PROGRESS_EVERY_MS = 250;
+const ABORT_GRACE_MS = 500;
+
+const aborted = new AbortController();
+
+process.on('SIGTERM', () => {
+  aborted.abort();
+  setTimeout(() => process.exit(143), ABORT_GRACE_MS);
+});
+process.on('disconnect', () => process.exit(0));
+process.on('message', (message: JobMessage) => {
+  void answer(message);
+});
+watchParent();
+
+async function answer(message: JobMessage): Promise<void> {
+  const { id } = message;
+  try {
+    const verb = await loadVerb(message.verb);
+    const output = await verb.run(message.job as never, {
+      progress: throttledProgress(id),
+      scratch: message.scratch,
+      memoryMb: message.memoryMb,
+      signal: aborted.signal,
+    });
+    send({ type: 'done', id, output, rssMb: rssMb() });
+  } catch (error) {
+    send({ type: 'fault', id, fault: toDocument(error), rssMb: rssMb() });
+  }
+}
+
+function send(message: ChildMessage): void {
+  process.send?.(message);
+}
+
+function rssMb(): number {
+  return Math.round(process.memoryUsage.rss() / 2 ** 20);
+}
+
+/** A scan calls this once per vector of 2,048 rows; the parent wants to hear a few times a second. */
+function throttledProgress(id: number): (progress: Progress) => void {
+  let lastMs = 0;
+  return progress => {
+    const now = performance.now();
+    if (now - lastMs < PROGRESS_EVERY_MS) return;
+    lastMs = now;
+    send({ type: 'progress', id, progress });
+  };
+}
+
+/**
+ * `disconnect` is only seen between native calls. If the parent is killed while a model never returns, nobody is left to
+ * kill this process; a thread of its own notices that the parent changed and ends it.
+ */
+function watchParent(): void {
+  const parent = process.ppid;
+  const code = `setInterval(() => { if (process.ppid !== ${parent}) process.kill(process.pid, 'SIGKILL'); }, 1000);`;
+  new Worker(code, { eval: true, execArgv: [], resourceLimits: { maxOldGenerationSizeMb: 16 } }).unref();
+}

@@ -1,0 +1,116 @@
+/**
+ * The one place that opens DuckDB. Every session has one thread, a memory limit, a temporary folder of its own, and is
+ * locked: it reads the files named by the job, writes to the job's folders, and cannot be unlocked by any SQL that follows.
+ *
+ * `run()` and `COPY` throw on errors; `stream()` does not (it just ends), so streams are for callers who count rows.
+ */
+import { type DuckDBConnection, DuckDBInstance, type DuckDBScalarFunction, type JS } from '@duckdb/node-api';
+import { EngineFault, saysOutOfMemory } from './fault.ts';
+import type { ColumnInfo } from './job.ts';
+import { literal } from './sql.ts';
+
+export interface SessionOptions {
+  /** Files that may be read, exactly these. */
+  readonly files: readonly string[];
+  /** Folders that may be read and written. */
+  readonly folders: readonly string[];
+  /** Where DuckDB may spill; made one of `folders`. */
+  readonly scratch: string;
+  readonly memoryMb: number;
+}
+
+const SPILL_GB_MAX = 64;
+
+export class DuckDbSession {
+  readonly #instance: DuckDBInstance;
+  readonly connection: DuckDBConnection;
+
+  private constructor(instance: DuckDBInstance, connection: DuckDBConnection) {
+    this.#instance = instance;
+    this.connection = connection;
+  }
+
+  static async open(options: SessionOptions): Promise<DuckDbSession> {
+    const instance = await DuckDBInstance.create(':memory:', { threads: '1' });
+    const session = new DuckDbSession(instance, await instance.connect());
+    // The order matters: what is set after the lock is refused, and the lock itself comes last.
+    const settings = [
+      `SET TimeZone = 'UTC'`,
+      `SET memory_limit = '${options.memoryMb}MB'`,
+      `SET temp_directory = ${literal(options.scratch)}`,
+      `SET max_temp_directory_size = '${SPILL_GB_MAX}GB'`,
+      `SET streaming_buffer_size = '8MB'`,
+      `SET autoinstall_known_extensions = false`,
+      `SET autoload_known_extensions = false`,
+      `SET allow_community_extensions = false`,
+      `SET allowed_directories = [${[options.scratch, ...options.folders].map(literal).join(', ')}]`,
+      `SET allowed_paths = [${options.files.map(literal).join(', ')}]`,
+      `SET enable_external_access = false`,
+      `SET lock_configuration = true`,
+    ];
+    for (const setting of settings) await session.connection.run(setting);
+    return session;
+  }
+
+  /** Runs one statement; gives the number of rows it wrote. */
+  async run(sql: string): Promise<number> {
+    try {
+      return (await this.connection.run(sql)).rowsChanged;
+    } catch (error) {
+      throw asFault(error);
+    }
+  }
+
+  /** Rows of a small result, as objects. */
+  async rows(sql: string): Promise<Record<string, JS>[]> {
+    try {
+      return (await this.connection.runAndReadAll(sql)).getRowObjectsJS();
+    } catch (error) {
+      throw asFault(error);
+    }
+  }
+
+  /** Rows of a small result as JSON values; what JSON has no number for is text. */
+  async jsonRows(sql: string): Promise<unknown[][]> {
+    try {
+      return (await this.connection.runAndReadAll(sql)).getRowsJson();
+    } catch (error) {
+      throw asFault(error);
+    }
+  }
+
+  /** Names and types of a SELECT's columns. */
+  async describe(select: string): Promise<readonly ColumnInfo[]> {
+    const rows = await this.rows(`DESCRIBE ${select}`);
+    return rows.map(row => ({ name: String(row['column_name']), type: String(row['column_type']) }));
+  }
+
+  register(scalar: DuckDBScalarFunction): void {
+    this.connection.registerScalarFunction(scalar);
+  }
+
+  /** A second connection: a stream ends silently when its own connection is used for anything else. */
+  connect(): Promise<DuckDBConnection> {
+    return this.#instance.connect();
+  }
+
+  close(): void {
+    this.connection.closeSync();
+    this.#instance.closeSync();
+  }
+}
+
+/** DuckDB's message is kept whole: it names file, column and offset. Only its first word decides who is to blame. */
+export function asFault(error: unknown): EngineFault {
+  if (error instanceof EngineFault) return error;
+  const message = error instanceof Error ? error.message : String(error);
+  const options = { cause: error };
+  if (saysOutOfMemory(message)) return new EngineFault('out_of_memory', message, {}, options);
+  if (/^(Parser|Binder|Catalog|Permission|Not implemented) Error/i.test(message)) {
+    return new EngineFault('bad_job', message, {}, options);
+  }
+  if (/^(IO|Invalid Input|Conversion|Out of Range|Invalid|Serialization|TProtocolException|Corrupt)/i.test(message)) {
+    return new EngineFault('bad_input', message, {}, options);
+  }
+  return new EngineFault('failed', message, {}, options);
+}

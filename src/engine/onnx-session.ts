@@ -1,0 +1,148 @@
+/**
+ * ONNX Runtime, called synchronously on one thread. The public `run()` is the same native call behind a `setImmediate`; a
+ * scalar function of DuckDB cannot wait for it, so this file uses the binding below it. That is private API of the exact
+ * version in package.json, covered by tests. Only engine children (and tests) load this file.
+ */
+import { readFile } from 'node:fs/promises';
+import { createRequire } from 'node:module';
+import type { TensorType } from '../domain/signature.ts';
+import { EngineFault } from './fault.ts';
+
+const require = createRequire(import.meta.url);
+
+export type TensorData = Float32Array | Float64Array | BigInt64Array | Int32Array | Uint8Array | readonly string[];
+
+export interface OnnxTensor {
+  readonly data: TensorData;
+  readonly dims: readonly number[];
+}
+
+interface NativeMetadata {
+  readonly name: string;
+  readonly isTensor: boolean;
+  readonly type: number;
+  readonly shape: readonly number[];
+}
+
+interface NativeSession {
+  readonly inputMetadata: readonly NativeMetadata[];
+  readonly outputMetadata: readonly NativeMetadata[];
+  loadModel(buffer: ArrayBufferLike, offset: number, length: number, options: object): void;
+  run(feeds: object, fetches: object, options: object): Record<string, OnnxTensor>;
+  dispose(): void;
+  endProfiling(): void;
+}
+
+interface NativeModule {
+  readonly binding: { readonly InferenceSession: new () => NativeSession };
+  initOrt(): void;
+}
+
+interface PublicModule {
+  readonly Tensor: new (type: string, data: TensorData, dims: readonly number[]) => OnnxTensor;
+  readonly env: { logLevel: string };
+}
+
+export interface SessionOptions {
+  /** In order of preference; `['cpu']` by default. An absent provider throws, nothing falls back by itself. */
+  readonly executionProviders?: readonly string[];
+  readonly extra?: Readonly<Record<string, string>>;
+}
+
+/** Names of ONNX Runtime's element types, by number. */
+const TYPE_NAMES: readonly (string | undefined)[] = [
+  undefined,
+  'float32',
+  'uint8',
+  'int8',
+  'uint16',
+  'int16',
+  'int32',
+  'int64',
+  'string',
+  'bool',
+  'float16',
+  'float64',
+];
+
+export class OnnxSession {
+  readonly #native: NativeSession;
+  readonly #tensor: PublicModule['Tensor'];
+
+  private constructor(native: NativeSession, tensor: PublicModule['Tensor']) {
+    this.#native = native;
+    this.#tensor = tensor;
+  }
+
+  /** Loads from bytes, so that nothing beside the model can be read through its path. */
+  static load(bytes: Uint8Array, label: string, options: SessionOptions = {}): OnnxSession {
+    const publicModule = require('onnxruntime-node') as PublicModule;
+    const nativeModule = require('onnxruntime-node/dist/binding.js') as NativeModule;
+    publicModule.env.logLevel = 'error';
+    nativeModule.initOrt();
+    const native = new nativeModule.binding.InferenceSession();
+    try {
+      native.loadModel(bytes.buffer, bytes.byteOffset, bytes.byteLength, {
+        intraOpNumThreads: 1,
+        interOpNumThreads: 1,
+        executionMode: 'sequential',
+        graphOptimizationLevel: 'all',
+        logSeverityLevel: 3,
+        executionProviders: options.executionProviders ?? ['cpu'],
+        extra: { session: { intra_op: { allow_spinning: '0' }, ...options.extra } },
+      });
+    } catch (error) {
+      throw new EngineFault(
+        'bad_model',
+        `${label}: ONNX Runtime does not load it: ${messageOf(error)}`,
+        { label },
+        { cause: error },
+      );
+    }
+    return new OnnxSession(native, publicModule.Tensor);
+  }
+
+  static async loadFile(path: string, label: string, options: SessionOptions = {}): Promise<OnnxSession> {
+    const bytes = await readFile(path).catch((error: unknown) => {
+      throw new EngineFault(
+        'bad_model',
+        `${label}: ${path} cannot be read: ${messageOf(error)}`,
+        { path },
+        { cause: error },
+      );
+    });
+    return OnnxSession.load(bytes, label, options);
+  }
+
+  get inputs(): readonly { readonly name: string; readonly type: string; readonly dims: readonly number[] }[] {
+    return this.#native.inputMetadata.map(described);
+  }
+
+  get outputs(): readonly { readonly name: string; readonly type: string; readonly dims: readonly number[] }[] {
+    return this.#native.outputMetadata.map(described);
+  }
+
+  tensor(type: TensorType, data: TensorData, dims: readonly number[]): OnnxTensor {
+    return new this.#tensor(type, data, dims);
+  }
+
+  /** Blocks until the result is there; only `outputs` are computed and copied out. */
+  run(feeds: Readonly<Record<string, OnnxTensor>>, outputs: readonly string[]): Readonly<Record<string, OnnxTensor>> {
+    const fetches: Record<string, null> = {};
+    for (const name of outputs) fetches[name] = null;
+    return this.#native.run(feeds, fetches, {});
+  }
+
+  close(): void {
+    this.#native.dispose();
+  }
+}
+
+function described(metadata: NativeMetadata) {
+  const type = metadata.isTensor ? (TYPE_NAMES[metadata.type] ?? `type ${metadata.type}`) : 'sequence or map';
+  return { name: metadata.name, type, dims: metadata.isTensor ? [...metadata.shape] : [] };
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,193 @@
+/**
+ * The engine of one worker process: a few children, one per core, and a queue. The pool itself only sends and receives
+ * small messages, so the loop of the process it lives in never waits for rows, tensors or native code.
+ *
+ *   run(verb, job) ─► queue ─► idle child ─► output
+ *                        │         ├─ out of memory ─► once more with half the batch
+ *                        │         ├─ crash ─────────► once more in a fresh child ─► quarantined
+ *                        │         └─ deadline, cancel ─► SIGTERM, 1 s, SIGKILL
+ *                        └─ at most `size` children; a child is replaced after some jobs or when it has grown
+ */
+import { mkdirSync } from 'node:fs';
+import { mkdir, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { EngineChild } from './engine-child.ts';
+import { EngineFault } from './fault.ts';
+import type { JobMessage } from './protocol.ts';
+import type { Progress, Verb, Verbs } from './verbs.ts';
+
+export interface EnginePoolOptions {
+  /** Number of children; one per core is best (DuckDB and ONNX Runtime get one thread each). */
+  readonly size: number;
+  /** Folder for everything the children write besides their results. Created; emptied of a job's files after the job. */
+  readonly scratch: string;
+  /** Memory of one child in MB; above it the child is killed with `out_of_memory`. Default 2,048. */
+  readonly memoryMb?: number;
+  /** A child is replaced after this many jobs. Default 200. */
+  readonly recycleAfterJobs?: number;
+  /** A child is replaced when it holds more than this after a job, in MB. Default 60 % of `memoryMb`. */
+  readonly recycleAboveMb?: number;
+  /** The children's whole environment (device paths such as LD_LIBRARY_PATH); empty by default. */
+  readonly environment?: Readonly<Record<string, string>>;
+}
+
+export interface RunOptions {
+  /** Counted from the start of the work, not from its queueing. */
+  readonly deadlineMs: number;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: ProgressReport) => void;
+}
+
+export interface ProgressReport extends Progress {
+  /** Mean rate since the job started, in units per second. */
+  readonly perSecond: number;
+}
+
+const BATCH_ROWS_MIN = 128;
+
+export class EnginePool {
+  readonly #options: Required<EnginePoolOptions>;
+  readonly #idle: EngineChild[] = [];
+  readonly #busy = new Set<EngineChild>();
+  readonly #waiting: (() => void)[] = [];
+  #nextJob = 1;
+  #closed: boolean = false;
+
+  constructor(options: EnginePoolOptions) {
+    const memoryMb = options.memoryMb ?? 2_048;
+    this.#options = {
+      recycleAfterJobs: 200,
+      recycleAboveMb: Math.round(memoryMb * 0.6),
+      environment: {},
+      ...options,
+      memoryMb,
+    };
+    mkdirSync(options.scratch, { recursive: true });
+  }
+
+  get size(): number {
+    return this.#options.size;
+  }
+
+  /**
+   * Runs a job in a child and gives its output. Rejects with an `EngineFault`. Running it twice runs it twice: verbs write
+   * to names given in the job.
+   */
+  async run<V extends Verb>(verb: V, job: Verbs[V]['job'], options: RunOptions): Promise<Verbs[V]['output']> {
+    try {
+      return await this.#attempt(verb, job, options);
+    } catch (error) {
+      if (!(error instanceof EngineFault)) throw error;
+      if (error.kind === 'crash') return this.#attemptAfterCrash(verb, job, options, error);
+      const smaller = error.kind === 'out_of_memory' ? withHalfTheBatch(job) : null;
+      if (smaller === null) throw error;
+      return this.#attempt(verb, smaller, options);
+    }
+  }
+
+  /** Starts all children now, so that the first jobs do not pay for it. */
+  warm(): void {
+    while (this.#idle.length + this.#busy.size < this.size) this.#idle.push(this.#spawn());
+  }
+
+  /** Kills the children; running jobs reject. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    for (const wake of this.#waiting.splice(0)) wake();
+    await Promise.all([...this.#idle.splice(0), ...this.#busy].map(child => child.kill()));
+  }
+
+  async #attemptAfterCrash<V extends Verb>(
+    verb: V,
+    job: Verbs[V]['job'],
+    options: RunOptions,
+    first: EngineFault,
+  ): Promise<Verbs[V]['output']> {
+    try {
+      return await this.#attempt(verb, job, options);
+    } catch (error) {
+      if (!(error instanceof EngineFault) || error.kind !== 'crash') throw error;
+      throw new EngineFault(
+        'quarantined',
+        `${verb}: two children died on the same job, it will not be tried again: ${error.message}`,
+        { verb, crashes: [first.facts, error.facts] },
+        { cause: error },
+      );
+    }
+  }
+
+  async #attempt<V extends Verb>(verb: V, job: Verbs[V]['job'], options: RunOptions): Promise<Verbs[V]['output']> {
+    const child = await this.#take(verb, options.signal);
+    const id = this.#nextJob++;
+    const scratch = join(this.#options.scratch, `job-${process.pid}-${id}`);
+    try {
+      await mkdir(scratch, { recursive: true });
+      const message: JobMessage = { type: 'job', id, verb, job, scratch, memoryMb: this.#options.memoryMb };
+      const output = await child.execute(message, {
+        deadlineMs: options.deadlineMs,
+        signal: options.signal,
+        onProgress: options.onProgress === undefined ? undefined : withRate(options.onProgress),
+      });
+      return output as Verbs[V]['output'];
+    } finally {
+      this.#giveBack(child);
+      await rm(scratch, { recursive: true, force: true });
+    }
+  }
+
+  async #take(verb: Verb, signal: AbortSignal | undefined): Promise<EngineChild> {
+    while (!this.#closed && signal?.aborted !== true && this.#busy.size >= this.size) await this.#freed(signal);
+    if (this.#closed) throw new EngineFault('closed', `${verb}: the engine pool is closed`, { verb });
+    if (signal?.aborted === true) throw new EngineFault('cancelled', `${verb}: cancelled before it started`, { verb });
+    let child = this.#idle.pop();
+    while (child !== undefined && !child.alive) child = this.#idle.pop();
+    child ??= this.#spawn();
+    this.#busy.add(child);
+    return child;
+  }
+
+  /** Resolves when a child may have become free, or when the signal aborts. */
+  #freed(signal: AbortSignal | undefined): Promise<void> {
+    return new Promise(resolve => {
+      const wake = () => {
+        signal?.removeEventListener('abort', abandon);
+        resolve();
+      };
+      const abandon = () => {
+        const index = this.#waiting.indexOf(wake);
+        if (index >= 0) this.#waiting.splice(index, 1);
+        resolve();
+      };
+      signal?.addEventListener('abort', abandon, { once: true });
+      this.#waiting.push(wake);
+    });
+  }
+
+  #giveBack(child: EngineChild): void {
+    this.#busy.delete(child);
+    const worn = child.jobs >= this.#options.recycleAfterJobs || child.rssMb > this.#options.recycleAboveMb;
+    if (worn || this.#closed) void child.kill();
+    else if (child.alive) this.#idle.push(child);
+    this.#waiting.shift()?.();
+  }
+
+  #spawn(): EngineChild {
+    const { scratch, memoryMb, environment } = this.#options;
+    return new EngineChild({ folder: scratch, memoryMb, environment });
+  }
+}
+
+/** Null when the job has no batch or it is already small. */
+function withHalfTheBatch<T>(job: T): T | null {
+  if (typeof job !== 'object' || job === null || !('batchRows' in job)) return null;
+  const batchRows = Number(job.batchRows);
+  return batchRows > BATCH_ROWS_MIN ? { ...job, batchRows: Math.floor(batchRows / 2) } : null;
+}
+
+function withRate(listen: (progress: ProgressReport) => void): (progress: Progress) => void {
+  const startedMs = performance.now();
+  return progress => {
+    const seconds = (performance.now() - startedMs) / 1_000;
+    listen({ ...progress, perSecond: seconds > 0 ? progress.done / seconds : 0 });
+  };
+}

@@ -1,0 +1,138 @@
+/**
+ * The rows of a chunk as one relation in a locked session: inputs checked against their footers, further tables, and the
+ * transform on top. Scoring, validation and training all start here, so they see the same rows.
+ */
+import type { Contract } from '../domain/contract.ts';
+import { DuckDbSession } from './duckdb.ts';
+import { EngineFault } from './fault.ts';
+import { assertUnchanged, type FileStamps, stampFiles } from './files.ts';
+import type { ColumnInfo, InputRange } from './job.ts';
+import { identifier, inputRelation, pathLiteral, type RowGroupStarts, readerCall } from './sql.ts';
+import { checkSelect } from './transform.ts';
+import type { VerbContext } from './verbs.ts';
+
+export interface SourceJob {
+  readonly inputs: readonly InputRange[];
+  readonly rows: number;
+  readonly tables: Readonly<Record<string, readonly string[]>>;
+  readonly transform: string | null;
+  readonly contract: Contract;
+}
+
+export interface SourceOptions {
+  readonly job: SourceJob;
+  /** Further files and folders the session may use. */
+  readonly files?: readonly string[];
+  readonly folders: readonly string[];
+  readonly context: VerbContext;
+}
+
+export class Source {
+  readonly session: DuckDbSession;
+  /** A SELECT that gives the transformed rows. */
+  readonly sql: string;
+  readonly columns: readonly ColumnInfo[];
+  readonly #stamps: FileStamps;
+
+  private constructor(session: DuckDbSession, sql: string, columns: readonly ColumnInfo[], stamps: FileStamps) {
+    this.session = session;
+    this.sql = sql;
+    this.columns = columns;
+    this.#stamps = stamps;
+  }
+
+  static async open({ job, files = [], folders, context }: SourceOptions): Promise<Source> {
+    const paths = [...new Set([...job.inputs.map(input => input.path), ...Object.values(job.tables).flat()])];
+    const stamps = await stampFiles(paths);
+    const session = await DuckDbSession.open({
+      files: [...paths, ...files],
+      folders,
+      scratch: context.scratch,
+      memoryMb: Math.max(256, Math.round(context.memoryMb / 2)),
+    });
+    try {
+      const starts = await assertFooters(session, job);
+      await session.run(`CREATE VIEW features AS ${inputRelation(job.inputs, starts)}`);
+      for (const [name, tablePaths] of Object.entries(job.tables)) {
+        await session.run(`CREATE VIEW ${identifier(name)} AS SELECT * FROM ${readerCall('parquet', tablePaths)}`);
+      }
+      const relations = ['features', ...Object.keys(job.tables)];
+      for (const rule of job.contract.rules)
+        await checkSelect(session, `SELECT (${rule.sql}) FROM features`, ['features']);
+      const sql =
+        job.transform === null ? 'SELECT * FROM features' : await checkSelect(session, job.transform, relations);
+      const columns = await session.describe(sql);
+      assertColumns(job.contract, columns);
+      return new Source(session, sql, columns, stamps);
+    } catch (error) {
+      session.close();
+      throw error;
+    }
+  }
+
+  has(column: string): boolean {
+    return this.columns.some(known => known.name === column);
+  }
+
+  /** Call after the last read: rows of two states of a file must never be mixed. */
+  async assertUnchanged(): Promise<void> {
+    await assertUnchanged(this.#stamps);
+  }
+
+  close(): void {
+    this.session.close();
+  }
+}
+
+/** Row counts of the footers against the plan; gives where row groups start. */
+async function assertFooters(session: DuckDbSession, job: SourceJob): Promise<RowGroupStarts> {
+  const parquet = job.inputs.filter(input => (input.format ?? 'parquet') === 'parquet');
+  const starts = await rowGroupStarts(session, [...new Set(parquet.map(input => input.path))]);
+  if (parquet.length < job.inputs.length) return starts;
+  let rows = 0;
+  for (const input of parquet) {
+    const known = starts.get(input.path) ?? [0];
+    const [from, to] = input.rowGroups ?? [0, known.length - 1];
+    rows += (known[to] ?? 0) - (known[from] ?? 0);
+  }
+  if (rows !== job.rows) {
+    throw new EngineFault(
+      'bad_input',
+      `the footers of ${parquet.length} input file(s) say ${rows} rows, the plan says ${job.rows} ` +
+        `(first file: ${parquet[0]?.path}); the files changed since the plan, plan the job again`,
+      { footerRows: rows, plannedRows: job.rows, path: parquet[0]?.path ?? null },
+    );
+  }
+  return starts;
+}
+
+/** First row of each row group and, last, the row count, per file. */
+export async function rowGroupStarts(session: DuckDbSession, paths: readonly string[]): Promise<RowGroupStarts> {
+  const starts = new Map<string, number[]>(paths.map(path => [path, [0]]));
+  if (paths.length === 0) return starts;
+  const groups = await session.rows(
+    `SELECT DISTINCT file_name, row_group_id, row_group_num_rows FROM parquet_metadata([${paths.map(pathLiteral).join(', ')}])
+     ORDER BY file_name, row_group_id`,
+  );
+  for (const group of groups) {
+    const known = starts.get(String(group['file_name']));
+    known?.push(known.at(-1)! + Number(group['row_group_num_rows']));
+  }
+  return starts;
+}
+
+/** A column that is missing altogether is all NULL, which only a column that may be NULL survives. */
+function assertColumns(contract: Contract, columns: readonly ColumnInfo[]): void {
+  const known = new Set(columns.map(column => column.name));
+  const missing = contract.columns.filter(
+    column => !known.has(column.name) && column.nulls.as !== 'default' && column.nulls.maxShare === 0,
+  );
+  if (missing.length > 0) {
+    throw new EngineFault(
+      'bad_input',
+      `the rows have no column ${missing.map(column => column.name).join(', ')} and the contract allows no NULLs there; ` +
+        `columns found: ${[...known].join(', ')}`,
+      { missing: missing.map(column => column.name), found: [...known] },
+    );
+  }
+}

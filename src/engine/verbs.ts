@@ -1,0 +1,67 @@
+/**
+ * The verbs an engine child knows: each is one lazily imported module of `verbs/` that exports `run(job, context)`. A
+ * child loads only what its jobs need, so a child that inspects files never loads ONNX Runtime.
+ */
+import type {
+  ChunkReceipt,
+  EvaluateJob,
+  Evaluation,
+  ImportReceipt,
+  ImportTableJob,
+  Inspection,
+  InspectJob,
+  MaterialiseJob,
+  QueryJob,
+  QueryResult,
+  ScoreChunkJob,
+  TrainingSet,
+} from './job.ts';
+
+/** Verb → its job document and its output. Add a verb here and in `MODULES`. */
+export interface Verbs {
+  readonly inspect: { readonly job: InspectJob; readonly output: Inspection };
+  readonly 'score-chunk': { readonly job: ScoreChunkJob; readonly output: ChunkReceipt };
+  readonly evaluate: { readonly job: EvaluateJob; readonly output: Evaluation };
+  readonly 'import-table': { readonly job: ImportTableJob; readonly output: ImportReceipt };
+  readonly materialise: { readonly job: MaterialiseJob; readonly output: TrainingSet };
+  readonly query: { readonly job: QueryJob; readonly output: QueryResult };
+}
+export type Verb = keyof Verbs;
+
+/** How far a job is. `resume` is whatever the verb could start from again (a partition, a round), or null. */
+export interface Progress {
+  readonly done: number;
+  /** Null when unknown. */
+  readonly total: number | null;
+  readonly unit: string;
+  readonly resume: string | number | null;
+}
+
+export interface VerbContext {
+  progress(progress: Progress): void;
+  /** Folder of this job alone; removed after it. */
+  readonly scratch: string;
+  /** Memory the child may use, in MB; DuckDB gets about half of it. */
+  readonly memoryMb: number;
+  /** Aborts on SIGTERM, half a second before the process ends: the moment to stop one's own subprocesses. */
+  readonly signal: AbortSignal;
+}
+
+export interface VerbModule<V extends Verb> {
+  run(job: Verbs[V]['job'], context: VerbContext): Promise<Verbs[V]['output']>;
+}
+
+const MODULES: { readonly [V in Verb]: () => Promise<VerbModule<V>> } = {
+  inspect: () => import('./verbs/inspect.ts'),
+  'score-chunk': () => import('./verbs/score-chunk.ts'),
+  evaluate: () => import('./verbs/evaluate.ts'),
+  'import-table': () => import('./verbs/import-table.ts'),
+  materialise: () => import('./verbs/materialise.ts'),
+  query: () => import('./verbs/query.ts'),
+};
+
+export async function loadVerb<V extends Verb>(verb: V): Promise<VerbModule<V>> {
+  const load = MODULES[verb];
+  if (load === undefined) throw new Error(`unknown verb ${verb}; known: ${Object.keys(MODULES).join(', ')}`);
+  return load();
+}

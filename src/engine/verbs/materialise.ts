@@ -1,0 +1,168 @@
+/**
+ * Builds a training set. Each partition goes through the transform and the contract exactly as at scoring, is joined with
+ * its own labels by key, and ends in one Parquet file in the order of the partitions.
+ */
+import { join } from 'node:path';
+import { DuckDBScalarFunction, FLOAT } from '@duckdb/node-api';
+import { ArgumentList } from '../arguments.ts';
+import { DuckDbSession } from '../duckdb.ts';
+import { EngineFault } from '../fault.ts';
+import { writeWhole } from '../files.ts';
+import type { LabelSource, MaterialiseJob, RuleCount, TrainingSet } from '../job.ts';
+import { RowRules } from '../row-rules.ts';
+import { Source } from '../source.ts';
+import { identifier, literal, pathLiteral, readerCall } from '../sql.ts';
+import { outputItems, setNull, Vectors } from '../vectors.ts';
+import type { VerbContext } from '../verbs.ts';
+
+const PARQUET = '(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880)';
+
+export async function run(job: MaterialiseJob, context: VerbContext): Promise<TrainingSet> {
+  const pieces: Piece[] = [];
+  for (const [index, partition] of job.partitions.entries()) {
+    pieces.push(await materialisePartition(job, partition, join(context.scratch, `piece-${index}.parquet`), context));
+    context.progress({
+      done: index + 1,
+      total: job.partitions.length,
+      unit: 'partitions',
+      resume: partition.partition,
+    });
+  }
+  const session = await DuckDbSession.open({
+    files: [],
+    folders: [job.outputFolder],
+    scratch: context.scratch,
+    memoryMb: Math.round(context.memoryMb / 2),
+  });
+  try {
+    const all = `SELECT * FROM ${readerCall(
+      'parquet',
+      pieces.map(piece => piece.path),
+    )}`;
+    const file = await writeWhole(join(job.outputFolder, 'training.parquet'), temporary =>
+      session.run(`COPY (${all}) TO ${literal(temporary)} ${PARQUET}`),
+    );
+    const written = pieces.reduce((sum, piece) => sum + piece.rows, 0);
+    if (file.rows !== written)
+      throw new EngineFault('failed', `training set: ${written} rows were joined, ${file.rows} were written`);
+    return {
+      file,
+      columns: await session.describe(`SELECT * FROM read_parquet(${pathLiteral(file.path)})`),
+      rowsRead: pieces.reduce((sum, piece) => sum + piece.rowsRead, 0),
+      rowsUnlabelled: pieces.reduce((sum, piece) => sum + piece.rowsUnlabelled, 0),
+      rowsQuarantined: pieces.reduce((sum, piece) => sum + piece.rowsQuarantined, 0),
+      rules: addRules(pieces.map(piece => piece.rules)),
+    };
+  } finally {
+    session.close();
+  }
+}
+
+interface Piece {
+  readonly path: string;
+  readonly rows: number;
+  readonly rowsRead: number;
+  readonly rowsUnlabelled: number;
+  readonly rowsQuarantined: number;
+  readonly rules: readonly RuleCount[];
+}
+
+async function materialisePartition(
+  job: MaterialiseJob,
+  partition: MaterialiseJob['partitions'][number],
+  path: string,
+  context: VerbContext,
+): Promise<Piece> {
+  const { contract, tables, transform } = job;
+  const { inputs, rows, labels } = partition;
+  const source = await Source.open({
+    job: { inputs, rows, tables, transform, contract },
+    files: labels?.files ?? [],
+    folders: [],
+    context,
+  });
+  try {
+    const { session } = source;
+    const args = new ArgumentList(source.columns);
+    const rules = new RowRules(contract, args, new Map());
+    args.condition('TRUE');
+    let rowsRead = 0;
+    let rowsQuarantined = 0;
+    session.register(
+      DuckDBScalarFunction.create({
+        name: 'almanac_keep',
+        parameterTypes: args.types,
+        returnType: FLOAT,
+        volatile: true,
+        mainFunction: (_info, input, output) => {
+          const vectors = new Vectors(input, args.types.length);
+          const quarantined = rules.judge(vectors);
+          rowsRead += vectors.rows;
+          rowsQuarantined += quarantined.length;
+          outputItems(output).fill(1);
+          setNull(output, quarantined, vectors.rows);
+          output.flush();
+        },
+      }),
+    );
+    const names = [...new Set([...contract.keys, ...contract.columns.map(column => column.name)])];
+    const columns = names.map(name => (source.has(name) ? identifier(name) : `NULL AS ${identifier(name)}`));
+    const kept =
+      `SELECT ${literal(partition.partition)} AS partition, * EXCLUDE (almanac_keep) FROM ` +
+      `(SELECT ${columns.join(', ')}, almanac_keep(${args.sql}) AS almanac_keep FROM (${source.sql})) ` +
+      `WHERE almanac_keep IS NOT NULL`;
+    const select = labels === null ? kept : await joinLabels(session, kept, labels, partition.partition);
+    const written = await session.run(`COPY (${select}) TO ${literal(path)} ${PARQUET}`);
+    await source.assertUnchanged();
+    if (transform === null && rowsRead !== rows) {
+      throw new EngineFault(
+        'bad_input',
+        `partition ${partition.partition}: ${rowsRead} rows were read, the plan says ${rows}`,
+      );
+    }
+    const rowsUnlabelled = rowsRead - rowsQuarantined - written;
+    return { path, rows: written, rowsRead, rowsUnlabelled, rowsQuarantined, rules: rules.counts };
+  } finally {
+    source.close();
+  }
+}
+
+/** Labels by key, those without a value left out; two labels for one key would silently double its row. */
+async function joinLabels(
+  session: DuckDbSession,
+  kept: string,
+  labels: LabelSource,
+  partition: string,
+): Promise<string> {
+  const keys = labels.keys.map(identifier).join(', ');
+  const label = identifier(labels.column);
+  await session.run(
+    `CREATE VIEW almanac_labels AS SELECT ${keys}, ${label} FROM ${readerCall('parquet', labels.files)} WHERE ${label} IS NOT NULL`,
+  );
+  await assertOneLabel(session, labels, partition);
+  return `SELECT k.*, l.${label} FROM (${kept}) k JOIN almanac_labels l USING (${keys})`;
+}
+
+export async function assertOneLabel(session: DuckDbSession, labels: LabelSource, partition: string): Promise<void> {
+  const keys = labels.keys.map(identifier).join(', ');
+  const [found] = await session.rows(
+    `SELECT count(*) AS n FROM (SELECT 1 FROM almanac_labels GROUP BY ${keys} HAVING count(*) > 1)`,
+  );
+  const doubled = Number(found?.['n']);
+  if (doubled > 0) {
+    throw new EngineFault(
+      'bad_input',
+      `labels of partition ${partition}: ${doubled} key(s) of ${labels.keys.join(', ')} have more than one label; keep one per key`,
+      { partition, doubled },
+    );
+  }
+}
+
+function addRules(pieces: readonly (readonly RuleCount[])[]): RuleCount[] {
+  const sums = new Map<string, RuleCount>();
+  for (const rule of pieces.flat()) {
+    const known = sums.get(rule.id);
+    sums.set(rule.id, { ...rule, rows: rule.rows + (known?.rows ?? 0), bad: rule.bad + (known?.bad ?? 0) });
+  }
+  return [...sums.values()];
+}

@@ -1,0 +1,189 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { create } from '@bufbuild/protobuf';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { EngineFault } from '../../src/engine/fault.ts';
+import { EnginePool } from '../../src/engine/pool.ts';
+import { buildModel, buildNode, buildValue } from '../../src/onnx/build.ts';
+import {
+  AttributeProto_AttributeType,
+  AttributeProtoSchema,
+  GraphProtoSchema,
+} from '../../src/onnx/generated/onnx_pb.ts';
+import { int64Tensor } from '../../src/onnx/tensor.ts';
+import { Bench, binarySignature, champion, column, contractOf, logisticModel, scoreJob } from './support/fixtures.ts';
+
+let bench: Bench;
+let pool: EnginePool;
+
+beforeAll(async () => {
+  bench = await Bench.create();
+  pool = new EnginePool({ size: 2, scratch: bench.path('scratch'), memoryMb: 1_024 });
+});
+afterAll(async () => {
+  await pool.close();
+  bench.close();
+});
+
+test('runs jobs of several verbs side by side in its children', async () => {
+  const path = await bench.parquet('a.parquet', 'SELECT i AS id, i::FLOAT AS a FROM range(1000) t(i)');
+  const [inspection, query] = await Promise.all([
+    pool.run('inspect', { files: [{ path }], digests: true }, { deadlineMs: 30_000 }),
+    pool.run(
+      'query',
+      { sql: 'SELECT count(*) AS n, sum(id) AS s FROM t', tables: { t: [path] } },
+      { deadlineMs: 30_000 },
+    ),
+  ]);
+  expect(inspection).toMatchObject({
+    rows: 1000,
+    columns: [
+      { name: 'id', type: 'BIGINT' },
+      { name: 'a', type: 'FLOAT' },
+    ],
+  });
+  expect(inspection.files[0]!.sha256).toMatch(/^[0-9a-f]{64}$/);
+  expect(query.rows).toEqual([['1000', '499500']]);
+});
+
+test('a fault of the child keeps its kind and names what is wrong', async () => {
+  const fault = await faultOf(
+    pool.run('query', { sql: "SELECT * FROM read_csv('/etc/passwd')", tables: {} }, { deadlineMs: 30_000 }),
+  );
+  expect(fault.kind).toBe('bad_job');
+  expect(fault.message).toMatch(/read_csv\(\)/);
+});
+
+test('children see nothing of the environment', async () => {
+  process.env['ALMANAC_SECRET_FOR_TEST'] = 'secret';
+  const fault = await faultOf(
+    pool.run('query', { sql: "SELECT getenv('ALMANAC_SECRET_FOR_TEST')", tables: {} }, { deadlineMs: 30_000 }),
+  );
+  expect(fault.message).toMatch(/getenv\(\)/);
+  delete process.env['ALMANAC_SECRET_FOR_TEST'];
+});
+
+/** A graph whose loop runs 2^62 times: no call into it returns. */
+function endlessModel(): Uint8Array {
+  const body = create(GraphProtoSchema, {
+    name: 'body',
+    input: [buildValue('i', 'int64', []), buildValue('cond_in', 'bool', []), buildValue('v_in', 'float32', ['N', 2])],
+    output: [buildValue('cond_out', 'bool', []), buildValue('v_out', 'float32', ['N', 2])],
+    node: [
+      buildNode({ op: 'Identity', inputs: ['cond_in'], outputs: ['cond_out'] }),
+      buildNode({ op: 'Sin', inputs: ['v_in'], outputs: ['v_out'] }),
+    ],
+  });
+  const loop = buildNode({ op: 'Loop', inputs: ['trips', 'cond', 'x'], outputs: ['v'] });
+  loop.attribute.push(
+    create(AttributeProtoSchema, { name: 'body', type: AttributeProto_AttributeType.GRAPH, g: body }),
+  );
+  return buildModel({
+    inputs: [buildValue('x', 'float32', ['N', 2])],
+    outputs: [buildValue('p', 'float32', ['N', 1])],
+    initializers: [int64Tensor('trips', [], [2 ** 62]), int64Tensor('one', [], [1])],
+    nodes: [
+      buildNode({ op: 'Cast', inputs: ['one'], outputs: ['cond'], attributes: { to: 9 } }),
+      loop,
+      buildNode({ op: 'ReduceSum', inputs: ['v'], outputs: ['p'], attributes: { keepdims: 1 } }),
+    ],
+  });
+}
+
+async function endlessJob(name: string) {
+  const path = await bench.parquet(
+    `${name}.parquet`,
+    'SELECT i AS id, 1::FLOAT AS a, 1::FLOAT AS b FROM range(100) t(i)',
+  );
+  const onnx = await bench.model(`${name}.onnx`, endlessModel());
+  await mkdir(bench.path(name), { recursive: true });
+  return scoreJob({
+    inputs: [{ path }],
+    rows: 100,
+    contract: contractOf([column('a'), column('b')]),
+    models: [champion(onnx, binarySignature(['a', 'b']))],
+    outputFolder: bench.path(name),
+  });
+}
+
+test('a model that never returns is killed at the deadline, and the pool goes on', async () => {
+  const started = performance.now();
+  const fault = await faultOf(pool.run('score-chunk', await endlessJob('endless'), { deadlineMs: 3_000 }));
+  expect(fault.kind).toBe('deadline');
+  expect(performance.now() - started).toBeLessThan(6_000);
+  const after = await pool.run('query', { sql: 'SELECT 1 AS one', tables: {} }, { deadlineMs: 30_000 });
+  expect(after.rows).toEqual([[1]]);
+});
+
+test('cancel stops native work within two seconds while the loop of the parent stays free', async () => {
+  const cancel = new AbortController();
+  const running = faultOf(
+    pool.run('score-chunk', await endlessJob('cancelled'), { deadlineMs: 60_000, signal: cancel.signal }),
+  );
+  let longestMs = 0;
+  let last = performance.now();
+  const ticks = setInterval(() => {
+    longestMs = Math.max(longestMs, performance.now() - last);
+    last = performance.now();
+  }, 5);
+  await sleep(1_500);
+  const started = performance.now();
+  cancel.abort();
+  const fault = await running;
+  clearInterval(ticks);
+  expect(fault.kind).toBe('cancelled');
+  expect(performance.now() - started).toBeLessThan(2_000);
+  expect(longestMs).toBeLessThan(200);
+});
+
+test('a job that wants more memory than allowed is an out-of-memory fault, not a dead worker', async () => {
+  const fault = await faultOf(
+    pool.run(
+      'query',
+      { sql: 'SELECT list(a.range || b.range) AS l FROM range(20000) a, range(20000) b', tables: {} },
+      { deadlineMs: 60_000 },
+    ),
+  );
+  expect(fault.kind).toBe('out_of_memory');
+});
+
+test('a waiting job can be cancelled before it starts', async () => {
+  const one = new EnginePool({ size: 1, scratch: bench.path('one') });
+  const cancel = new AbortController();
+  const first = faultOf(one.run('score-chunk', await endlessJob('first'), { deadlineMs: 2_500 }));
+  const waiting = faultOf(
+    one.run('query', { sql: 'SELECT 1', tables: {} }, { deadlineMs: 1_000, signal: cancel.signal }),
+  );
+  cancel.abort();
+  expect((await waiting).kind).toBe('cancelled');
+  expect((await first).kind).toBe('deadline');
+  await one.close();
+});
+
+test('a file that is no model is refused by name', async () => {
+  await writeFile(bench.path('garbage.onnx'), 'not a model');
+  const job = {
+    ...(await endlessJob('broken')),
+    models: [champion(bench.path('garbage.onnx'), binarySignature(['a', 'b']))],
+  };
+  const fault = await faultOf(pool.run('score-chunk', job, { deadlineMs: 30_000 }));
+  expect(fault.kind).toBe('bad_model');
+  expect(fault.message).toMatch(/model version 1 .*garbage\.onnx/);
+});
+
+test('a model with another signature is refused with both sides', async () => {
+  const onnx = await bench.model('three.onnx', logisticModel([1, 2, 3], 0));
+  const job = { ...(await endlessJob('signature')), models: [champion(onnx, binarySignature(['a', 'b']))] };
+  const fault = await faultOf(pool.run('score-chunk', job, { deadlineMs: 30_000 }));
+  expect(fault).toMatchObject({ kind: 'bad_model' });
+  expect(fault.message).toMatch(/input x takes 3 columns, declared are 2/);
+});
+
+async function faultOf(promise: Promise<unknown>): Promise<EngineFault> {
+  const error = await promise.then(
+    () => null,
+    (thrown: unknown) => thrown,
+  );
+  if (!(error instanceof EngineFault)) throw new Error(`expected an EngineFault, got ${String(error)}`);
+  return error;
+}
