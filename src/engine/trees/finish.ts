@@ -1,0 +1,189 @@
+/**
+ * From sums of leaf weights to the values the operator answers: average, base values, post transform, second class. Every
+ * step rounds to float32 in ONNX Runtime's order, because a threshold downstream may sit exactly on one of these values.
+ */
+import type { TreeEnsemble } from './ensemble.ts';
+
+const { fround } = Math;
+
+export interface Finish {
+  /** Values per row of the result. */
+  readonly width: number;
+  /** Sums of target t, row r at `sums[t * stride + r]` → `out[(first + r) * width …]`. */
+  apply(sums: Float32Array, stride: number, rows: number, out: Float32Array, first: number): void;
+}
+
+/** What a target's accumulator starts with, so that it is neutral. */
+export function startValue({ aggregate }: TreeEnsemble): number {
+  if (aggregate === 'MIN') return Number.POSITIVE_INFINITY;
+  return aggregate === 'MAX' ? Number.NEGATIVE_INFINITY : 0;
+}
+
+/** The last step of an ensemble, or the reason why its meaning is not settled well enough to repeat it. */
+export function planFinish(ensemble: TreeEnsemble): Finish | { readonly refused: string } {
+  const reason = refusal(ensemble);
+  if (reason !== null) return { refused: reason };
+  const scale = scaling(ensemble);
+  if (ensemble.classifier !== null && ensemble.targets === 2) return binaryFinish(ensemble);
+  // With one target ONNX Runtime knows PROBIT alone, and a single base value.
+  if (ensemble.targets === 1) return singleFinish(ensemble, scale);
+  return manyFinish(ensemble, scale);
+}
+
+function refusal(ensemble: TreeEnsemble): string | null {
+  const { aggregate, baseValues, classifier, targets, weights } = ensemble;
+  if (classifier !== null && targets < 2) return `a classifier of ${targets} class`;
+  if (baseValues.length > 0 && baseValues.length !== targets && !(classifier !== null && targets === 2)) {
+    return `${baseValues.length} base values for ${targets} targets`;
+  }
+  if ((aggregate === 'MIN' || aggregate === 'MAX') && weights.some(weight => !Number.isFinite(weight))) {
+    return `${aggregate} over weights that are not finite`;
+  }
+  return null;
+}
+
+/** The value of a target before its base: the sum, the average, or 0 where MIN and MAX met no weight. */
+function scaling({ aggregate, roots }: TreeEnsemble): (sum: number) => number {
+  const trees = fround(roots.length);
+  switch (aggregate) {
+    case 'SUM':
+      return sum => sum;
+    case 'AVERAGE':
+      return sum => fround(sum / trees);
+    case 'MIN':
+    case 'MAX':
+      return sum => (Number.isFinite(sum) ? sum : 0);
+  }
+}
+
+function singleFinish(ensemble: TreeEnsemble, scale: (sum: number) => number): Finish {
+  const base = ensemble.baseValues[0] ?? 0;
+  const last = ensemble.postTransform === 'PROBIT' ? probit : (value: number) => value;
+  return {
+    width: 1,
+    apply(sums, _stride, rows, out, first) {
+      for (let row = 0; row < rows; row++) out[first + row] = last(fround(scale(sums[row]!) + base));
+    },
+  };
+}
+
+function manyFinish(ensemble: TreeEnsemble, scale: (sum: number) => number): Finish {
+  const { targets, baseValues } = ensemble;
+  const transform = rowTransform(ensemble);
+  return {
+    width: targets,
+    apply(sums, stride, rows, out, first) {
+      for (let row = 0; row < rows; row++) {
+        const at = (first + row) * targets;
+        for (let target = 0; target < targets; target++) {
+          out[at + target] = fround(scale(sums[target * stride + row]!) + (baseValues[target] ?? 0));
+        }
+        transform(out, at, targets);
+      }
+    },
+  };
+}
+
+/** Two classes: usually one score, from which the operator makes the other. */
+function binaryFinish(ensemble: TreeEnsemble): Finish {
+  const { baseValues, postTransform, weightTarget, weights } = ensemble;
+  const secondScored = weightTarget.includes(1);
+  const oneScore = weightTarget.length === 0 || weightTarget.every(target => target === weightTarget[0]);
+  const allPositive = weights.every(weight => !(weight < 0));
+  const transform = rowTransform(ensemble);
+  const [base0, base1] = baseValues.length === 2 ? [baseValues[0]!, baseValues[1]!] : [baseValues[0] ?? 0, 0];
+  const single = !secondScored && baseValues.length < 2 && oneScore;
+  const probability = allPositive && postTransform === 'NONE';
+  const logistic = postTransform === 'LOGISTIC';
+  return {
+    width: 2,
+    apply(sums, stride, rows, out, first) {
+      for (let row = 0; row < rows; row++) {
+        const at = (first + row) * 2;
+        const score = fround(sums[row]! + base0);
+        if (!single) {
+          out[at] = score;
+          out[at + 1] = fround(sums[stride + row]! + base1);
+          transform(out, at, 2);
+        } else if (probability || allPositive) {
+          out[at] = fround(1 - score);
+          out[at + 1] = score;
+        } else if (logistic) {
+          out[at] = sigmoid(-score);
+          out[at + 1] = sigmoid(score);
+        } else {
+          out[at] = -score;
+          out[at + 1] = score;
+        }
+      }
+    },
+  };
+}
+
+function rowTransform({ postTransform }: TreeEnsemble): (out: Float32Array, at: number, width: number) => void {
+  switch (postTransform) {
+    case 'NONE':
+      return () => {};
+    case 'LOGISTIC':
+      return eachValue(sigmoid);
+    case 'PROBIT':
+      return eachValue(probit);
+    case 'SOFTMAX':
+      return softmax;
+    case 'SOFTMAX_ZERO':
+      return softmaxZero;
+  }
+}
+
+function eachValue(change: (value: number) => number) {
+  return (out: Float32Array, at: number, width: number) => {
+    for (let i = at; i < at + width; i++) out[i] = change(out[i]!);
+  };
+}
+
+function sigmoid(value: number): number {
+  const upper = fround(1 / fround(1 + fround(Math.exp(-Math.abs(value)))));
+  return value < 0 ? fround(1 - upper) : upper;
+}
+
+/** The normal quantile by Winitzki's approximation of the inverse error function, as ONNX Runtime has it. */
+function probit(value: number): number {
+  const x = fround(fround(2 * value) - 1);
+  const log = fround(Math.log(fround(fround(1 - x) * fround(1 + x))));
+  const a = fround(fround(2 / fround(fround(3.14159) * fround(0.147))) + fround(0.5 * log));
+  const b = fround(fround(1 / fround(0.147)) * log);
+  const c = fround(-a + fround(Math.sqrt(fround(fround(a * a) - b))));
+  const root = fround(Math.sqrt(c));
+  return fround(fround(1.41421356) * (x < 0 ? -root : root));
+}
+
+function softmax(out: Float32Array, at: number, width: number): void {
+  const max = largest(out, at, width);
+  let sum = 0;
+  for (let i = at; i < at + width; i++) {
+    out[i] = Math.exp(fround(out[i]! - max));
+    sum = fround(sum + out[i]!);
+  }
+  for (let i = at; i < at + width; i++) out[i] = out[i]! / sum;
+}
+
+/** A softmax that leaves values near zero near zero. */
+function softmaxZero(out: Float32Array, at: number, width: number): void {
+  const max = largest(out, at, width);
+  const small = fround(Math.exp(-max));
+  let sum = 0;
+  for (let i = at; i < at + width; i++) {
+    const value = out[i]!;
+    if (value > fround(1e-7) || value < fround(-1e-7)) {
+      out[i] = Math.exp(fround(value - max));
+      sum = fround(sum + out[i]!);
+    } else out[i] = value * small;
+  }
+  for (let i = at; i < at + width; i++) out[i] = out[i]! / sum;
+}
+
+function largest(out: Float32Array, at: number, width: number): number {
+  let max = -3.4028234663852886e38;
+  for (let i = at; i < at + width; i++) if (out[i]! > max) max = out[i]!;
+  return max;
+}
