@@ -10,10 +10,10 @@ import { EngineFault } from '../fault.ts';
 import type { ChunkReceipt, EvaluateJob, Evaluation, LabelledPartition, ModelToScore } from '../job.ts';
 import { scoreChunk } from '../score.ts';
 import { predictionWidth } from '../scorer.ts';
-import { identifier, literal, pathLiteral, readerCall } from '../sql.ts';
+import { identifier, literal, pathLiteral } from '../sql.ts';
 import { Vectors } from '../vectors.ts';
 import type { VerbContext } from '../verbs.ts';
-import { assertOneLabel } from './materialise.ts';
+import { createLabelView } from './materialise.ts';
 
 export async function run(job: EvaluateJob, context: VerbContext): Promise<Evaluation> {
   const arrays = await EvaluationArrays.create(job);
@@ -99,10 +99,7 @@ async function appendPartition({ job, partition, index, receipt, arrays, context
   try {
     const keys = labels.keys.map(identifier).join(', ');
     const column = identifier(labels.column);
-    await session.run(
-      `CREATE VIEW almanac_labels AS SELECT ${keys}, ${column} FROM ${readerCall('parquet', labels.files)} WHERE ${column} IS NOT NULL`,
-    );
-    await assertOneLabel(session, labels, partition.partition);
+    await createLabelView(session, 'almanac_labels', labels, partition.partition);
     const scores = predicted.flatMap((_file, model) =>
       scoreColumns(job.models[model]!.signature).map(name => `CAST(s${model}.${identifier(name)} AS DOUBLE)`),
     );

@@ -20,7 +20,7 @@ const PARQUET = '(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880)';
 export async function run(job: MaterialiseJob, context: VerbContext): Promise<TrainingSet> {
   const pieces: Piece[] = [];
   for (const [index, partition] of job.partitions.entries()) {
-    pieces.push(await materialisePartition(job, partition, join(context.scratch, `piece-${index}.parquet`), context));
+    pieces.push(await keepRows(job, partition, join(context.scratch, `piece-${index}.parquet`), context));
     context.progress({
       done: index + 1,
       total: job.partitions.length,
@@ -29,27 +29,26 @@ export async function run(job: MaterialiseJob, context: VerbContext): Promise<Tr
     });
   }
   const session = await DuckDbSession.open({
-    files: [],
+    files: job.partitions.flatMap(({ labels }) => labels?.files ?? []),
     folders: [job.outputFolder],
     scratch: context.scratch,
     memoryMb: Math.round(context.memoryMb / 2),
   });
   try {
-    const all = `SELECT * FROM ${readerCall(
-      'parquet',
-      pieces.map(piece => piece.path),
-    )}`;
+    const selects: string[] = [];
+    for (const [index, { labels, partition }] of job.partitions.entries()) {
+      const rows = `SELECT * FROM read_parquet(${pathLiteral(pieces[index]!.path)})`;
+      selects.push(labels === null ? rows : await joinLabels(session, rows, labels, { partition, index }));
+    }
     const file = await writeWhole(join(job.outputFolder, 'training.parquet'), temporary =>
-      session.run(`COPY (${all}) TO ${literal(temporary)} ${PARQUET}`),
+      session.run(`COPY (${selects.join('\nUNION ALL BY NAME\n')}) TO ${literal(temporary)} ${PARQUET}`),
     );
-    const written = pieces.reduce((sum, piece) => sum + piece.rows, 0);
-    if (file.rows !== written)
-      throw new EngineFault('failed', `training set: ${written} rows were joined, ${file.rows} were written`);
+    const kept = pieces.reduce((sum, piece) => sum + piece.rows, 0);
     return {
       file,
       columns: await session.describe(`SELECT * FROM read_parquet(${pathLiteral(file.path)})`),
       rowsRead: pieces.reduce((sum, piece) => sum + piece.rowsRead, 0),
-      rowsUnlabelled: pieces.reduce((sum, piece) => sum + piece.rowsUnlabelled, 0),
+      rowsUnlabelled: kept - file.rows,
       rowsQuarantined: pieces.reduce((sum, piece) => sum + piece.rowsQuarantined, 0),
       rules: addRules(pieces.map(piece => piece.rules)),
     };
@@ -62,22 +61,24 @@ interface Piece {
   readonly path: string;
   readonly rows: number;
   readonly rowsRead: number;
-  readonly rowsUnlabelled: number;
   readonly rowsQuarantined: number;
   readonly rules: readonly RuleCount[];
 }
 
-async function materialisePartition(
+/**
+ * The rows of a partition that the contract keeps, in a file of their own. Joining labels in the same statement would let
+ * DuckDB push the join's key range into the scan, and rows would vanish before they are counted.
+ */
+async function keepRows(
   job: MaterialiseJob,
   partition: MaterialiseJob['partitions'][number],
   path: string,
   context: VerbContext,
 ): Promise<Piece> {
   const { contract, tables, transform } = job;
-  const { inputs, rows, labels } = partition;
+  const { inputs, rows } = partition;
   const source = await Source.open({
     job: { inputs, rows, tables, transform, contract },
-    files: labels?.files ?? [],
     folders: [],
     context,
   });
@@ -111,8 +112,7 @@ async function materialisePartition(
       `SELECT ${literal(partition.partition)} AS partition, * EXCLUDE (almanac_keep) FROM ` +
       `(SELECT ${columns.join(', ')}, almanac_keep(${args.sql}) AS almanac_keep FROM (${source.sql})) ` +
       `WHERE almanac_keep IS NOT NULL`;
-    const select = labels === null ? kept : await joinLabels(session, kept, labels, partition.partition);
-    const written = await session.run(`COPY (${select}) TO ${literal(path)} ${PARQUET}`);
+    const written = await session.run(`COPY (${kept}) TO ${literal(path)} ${PARQUET}`);
     await source.assertUnchanged();
     if (transform === null && rowsRead !== rows) {
       throw new EngineFault(
@@ -120,8 +120,7 @@ async function materialisePartition(
         `partition ${partition.partition}: ${rowsRead} rows were read, the plan says ${rows}`,
       );
     }
-    const rowsUnlabelled = rowsRead - rowsQuarantined - written;
-    return { path, rows: written, rowsRead, rowsUnlabelled, rowsQuarantined, rules: rules.counts };
+    return { path, rows: written, rowsRead, rowsQuarantined, rules: rules.counts };
   } finally {
     source.close();
   }
@@ -130,23 +129,29 @@ async function materialisePartition(
 /** Labels by key, those without a value left out; two labels for one key would silently double its row. */
 async function joinLabels(
   session: DuckDbSession,
-  kept: string,
+  rows: string,
+  labels: LabelSource,
+  { partition, index }: { readonly partition: string; readonly index: number },
+): Promise<string> {
+  const view = `almanac_labels_${index}`;
+  await createLabelView(session, view, labels, partition);
+  return `SELECT k.*, l.${identifier(labels.column)} FROM (${rows}) k JOIN ${view} l USING (${labels.keys.map(identifier).join(', ')})`;
+}
+
+/** Keys and label, without rows that have no label. Throws when a key has two. */
+export async function createLabelView(
+  session: DuckDbSession,
+  view: string,
   labels: LabelSource,
   partition: string,
-): Promise<string> {
+): Promise<void> {
   const keys = labels.keys.map(identifier).join(', ');
   const label = identifier(labels.column);
   await session.run(
-    `CREATE VIEW almanac_labels AS SELECT ${keys}, ${label} FROM ${readerCall('parquet', labels.files)} WHERE ${label} IS NOT NULL`,
+    `CREATE VIEW ${view} AS SELECT ${keys}, ${label} FROM ${readerCall('parquet', labels.files)} WHERE ${label} IS NOT NULL`,
   );
-  await assertOneLabel(session, labels, partition);
-  return `SELECT k.*, l.${label} FROM (${kept}) k JOIN almanac_labels l USING (${keys})`;
-}
-
-export async function assertOneLabel(session: DuckDbSession, labels: LabelSource, partition: string): Promise<void> {
-  const keys = labels.keys.map(identifier).join(', ');
   const [found] = await session.rows(
-    `SELECT count(*) AS n FROM (SELECT 1 FROM almanac_labels GROUP BY ${keys} HAVING count(*) > 1)`,
+    `SELECT count(*) AS n FROM (SELECT 1 FROM ${view} GROUP BY ${keys} HAVING count(*) > 1)`,
   );
   const doubled = Number(found?.['n']);
   if (doubled > 0) {
