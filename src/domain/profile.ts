@@ -22,6 +22,8 @@ export interface CategoryEdges {
   readonly kind: 'category';
   /** Known values, most frequent first, capped at 10,000; the rest of the reference is `other`. */
   readonly vocabulary: readonly string[];
+  /** Values seen exactly once in the reference: Good–Turing's estimate of what may be unseen later is singletons / n. */
+  readonly singletons?: number;
 }
 export type ColumnEdges = NumericEdges | CategoryEdges;
 
@@ -49,7 +51,7 @@ export interface NumericProfile {
   readonly min: number | null;
   readonly max: number | null;
   readonly pivot: number;
-  /** Sums of (x - pivot)^k over finite values, compensated; k = 1..4. */
+  /** Sums of (x - pivot)^k over finite values, compensated; k = 1..4. A sum that overflowed is ±1.797e308. */
   readonly s1: number;
   readonly s2: number;
   readonly s3: number;
@@ -76,6 +78,8 @@ export interface TimeProfile {
   readonly type: string;
   readonly n: number;
   readonly nulls: number;
+  /** Infinite timestamps, and instants beyond the years a date can hold; not in `min`, `max` and `days`. */
+  readonly infinite?: number;
   /** ISO UTC text. */
   readonly min: string | null;
   readonly max: string | null;
@@ -110,7 +114,10 @@ export interface Profile {
   readonly columns: Readonly<Record<string, ColumnProfile>>;
   readonly keys: { readonly columns: readonly string[]; readonly duplicates: number; readonly exact: boolean } | null;
   readonly time: { readonly maxEvent: string | null; readonly maxKnownAt: string | null; readonly futureRows: number };
-  /** Label-conditional histograms: column → counts for positive and negative rows. */
+  /**
+   * Label-conditional histograms: column → counts for positive and negative rows, in the order of the column's own counts;
+   * a numeric column has NULL and NaN in one more entry at the end, a category has unseen and NULL in two more.
+   */
   readonly byLabel: Readonly<
     Record<string, { readonly positives: readonly number[]; readonly negatives: readonly number[] }>
   > | null;

@@ -27,7 +27,7 @@ export function momentsOf({ n, pivot, s1, s2, s3, s4 }: PowerSums): Measured<Mom
   const shift = s1 / n;
   const mean = pivot + shift;
   const m2 = Math.max(0, s2 / n - shift * shift);
-  if (!Number.isFinite(mean) || !Number.isFinite(m2)) return undefinedBecause('the sums of powers overflow a double');
+  if (overflowed(s1) || overflowed(s2)) return undefinedBecause('the sums of powers overflow a double');
   const m3 = s3 / n - (3 * shift * s2) / n + 2 * shift ** 3;
   const m4 = s4 / n - (4 * shift * s3) / n + (6 * shift * shift * s2) / n - 3 * shift ** 4;
   const constant = 'a constant has no shape';
@@ -35,9 +35,18 @@ export function momentsOf({ n, pivot, s1, s2, s3, s4 }: PowerSums): Measured<Mom
     mean,
     variance: m2,
     sd: Math.sqrt(m2),
-    skewness: m2 > 0 ? finiteOr(m3 / m2 ** 1.5, 'the third moment overflows') : undefinedBecause(constant),
-    kurtosis: m2 > 0 ? finiteOr(m4 / (m2 * m2), 'the fourth moment overflows') : undefinedBecause(constant),
+    skewness: m2 > 0 ? shape(m3 / m2 ** 1.5, s3) : undefinedBecause(constant),
+    kurtosis: m2 > 0 ? shape(m4 / (m2 * m2), s4) : undefinedBecause(constant),
   });
+}
+
+function shape(value: number, sum: number): Measured {
+  return finiteOr(overflowed(sum) ? Number.NaN : value, 'the sum of powers overflows a double');
+}
+
+/** Profiles write a sum beyond the doubles as the largest double, because JSON has no infinity. */
+function overflowed(sum: number): boolean {
+  return !(Math.abs(sum) < Number.MAX_VALUE);
 }
 
 export function mean(values: Numbers): Measured {
