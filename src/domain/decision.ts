@@ -6,29 +6,40 @@ import type { ModelDefinition, RetrainTrigger } from './definition.ts';
 import type { CheckResult, Evidence } from './evidence.ts';
 import type { ChangeClass, SubjectState } from './incident.ts';
 
-export type Action = 'retrain' | 'hold' | 'wait' | 'nothing';
+/** `hold`: something fired but nobody knows yet what happened, or it must not be learned. `wait`: fired, but not now. */
+export type Conclusion = 'retrain' | 'hold' | 'wait' | 'nothing';
+export type TriggerKind = RetrainTrigger['kind'];
 
 export interface Considered {
-  readonly trigger: RetrainTrigger['kind'];
+  readonly trigger: TriggerKind;
   readonly state: 'fired' | 'quiet' | 'unknown';
   readonly reason: string;
 }
 
-export interface Decision {
+export interface RetrainingDecision {
   readonly schema: 'decision/1';
   readonly model: string;
+  /** The newest monitored partition. */
+  readonly partition: string;
   readonly asOf: string;
-  /** `hold`: something fired but nobody knows yet what happened, or it must not be learned. `wait`: fired, but not now. */
-  readonly action: Action;
-  readonly trigger: RetrainTrigger['kind'] | null;
-  readonly reasons: readonly string[];
-  readonly considered: readonly Considered[];
-  /** Windows a training must leave out: they hold a data bug or a passing event. */
-  readonly excludedWindows: readonly string[];
+  readonly conclusion: Conclusion;
+  /** All reasons in one sentence. */
+  readonly reason: string;
+  /** Triggers that fired. */
+  readonly triggers: readonly TriggerKind[];
+  /** Digests of the evidence it was drawn from. */
+  readonly evidence: readonly string[];
+  readonly details: {
+    readonly reasons: readonly string[];
+    readonly considered: readonly Considered[];
+    /** Windows a training must leave out: they hold a data bug or a passing event. */
+    readonly excludedWindows: readonly string[];
+  };
 }
 
 export interface DecisionInput {
   readonly definition: Pick<ModelDefinition, 'model' | 'monitor' | 'retrain'>;
+  readonly partition: string;
   /** Nominal time of the decision, ISO UTC. */
   readonly asOf: string;
   /** Version number of the champion as text (`subject.version` of its evidence); null when nothing is deployed. */
@@ -37,6 +48,8 @@ export interface DecisionInput {
   readonly trainedAt: string | null;
   /** Evidence of kinds `drift` and `quality`, any order; later evidence about the same window replaces earlier one. */
   readonly evidence: readonly Evidence[];
+  /** Their digests, for the record. */
+  readonly digests: readonly string[];
   /** What `followIncidents` made of the drift evidence. */
   readonly incidents: readonly SubjectState[];
   /** As-of times of earlier retrainings. */
@@ -51,20 +64,22 @@ export interface DecisionInput {
 const neverLearned: readonly ChangeClass[] = ['data_bug', 'event_spike', 'seasonal'];
 const dayMs = 86_400_000;
 
-export function decide(input: DecisionInput): Decision {
+/** Never throws for what the evidence holds; the same input gives the same decision. */
+export function decide(input: DecisionInput): RetrainingDecision {
   const considered = input.definition.retrain.when.map(trigger => considerTrigger(trigger, input));
   const fired = considered.filter(({ state }) => state === 'fired');
   const first = fired[0];
   const excludedWindows = windowsToExclude(input);
-  const conclude = (action: Action, reasons: readonly string[]): Decision => ({
+  const conclude = (conclusion: Conclusion, reasons: readonly string[]): RetrainingDecision => ({
     schema: 'decision/1',
     model: input.definition.model,
+    partition: input.partition,
     asOf: input.asOf,
-    action,
-    trigger: first?.trigger ?? null,
-    reasons,
-    considered,
-    excludedWindows,
+    conclusion,
+    reason: reasons.join('; '),
+    triggers: fired.map(({ trigger }) => trigger),
+    evidence: input.digests,
+    details: { reasons, considered, excludedWindows },
   });
   if (input.champion === null)
     return conclude('nothing', ['nothing, because no version is deployed: the first training is started by a person']);
