@@ -19,7 +19,7 @@ export async function decide(
   options: DecideOptions,
 ): Promise<void> {
   const project = projectOf(options);
-  const catalog = await openCatalog(project);
+  const catalog = openCatalog(project);
   const promotions = await catalog.promotions(model);
   const waiting = promotions.filter(promotion => promotion.status === 'waiting');
   const wanted =

@@ -38,6 +38,10 @@ projectCommand('import', "add further files to a model's partitions")
   .option('--model <name>')
   .action(async (files, options) => (await import('./import-table.ts')).importFiles(files, options));
 
+projectCommand('up', 'start what the project needs (Temporal server, workers) and keep it until Ctrl-C').action(
+  async options => (await import('./up.ts')).up(options),
+);
+
 projectCommand('status', 'models, champions, what waits for approval, last job and decision').action(async options =>
   (await import('./show.ts')).status(options),
 );

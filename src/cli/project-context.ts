@@ -13,7 +13,6 @@ export function projectOf(options: ProjectOptions): Project {
   return openProject(options.project ?? '.');
 }
 
-export async function openCatalog(project: Project): Promise<Catalog> {
-  const store = await openStore(project.store, project.s3);
-  return new Catalog(systemPorts(store));
+export function openCatalog(project: Project): Catalog {
+  return new Catalog(systemPorts(openStore(project.store, project.s3)));
 }

@@ -13,7 +13,7 @@ export interface ListOptions extends ProjectOptions {
 
 async function modelCatalog(model: string, options: ProjectOptions): Promise<Catalog> {
   const project = projectOf(options);
-  const catalog = await openCatalog(project);
+  const catalog = openCatalog(project);
   const known = new Set([...listModels(project.folder), ...(await catalog.models()).map(entry => entry.model)]);
   if (!known.has(model)) throw new CommandFailure(unknownName('model', model, [...known]), exitCode.usage);
   return catalog;
@@ -26,7 +26,7 @@ function last<T>(items: readonly T[], options: ListOptions): readonly T[] {
 /** One line per model: champion, versions, last job, last decision. */
 export async function status(options: ProjectOptions): Promise<void> {
   const project = projectOf(options);
-  const catalog = await openCatalog(project);
+  const catalog = openCatalog(project);
   const names = new Set([...listModels(project.folder), ...(await catalog.models()).map(entry => entry.model)]);
   const models = await Promise.all(
     [...names].sort().map(async model => {

@@ -70,7 +70,7 @@ export async function promote(model: string, version: string, options: StartOpti
   report(options, result);
   if (result.kind === 'rejected') throw new CommandFailure(result.reason, exitCode.rejected);
   if (result.kind === 'expired') throw new CommandFailure(result.reason, exitCode.timedOut);
-  if (result.kind !== 'promoted' && result.kind !== 'delegated') {
+  if (result.kind !== 'promoted') {
     throw new CommandFailure(result.reason, exitCode.gate);
   }
 }

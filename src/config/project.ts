@@ -12,7 +12,8 @@ export interface Project {
   readonly stateFolder: string;
   /** Absolute folder or `s3://bucket/prefix`. */
   readonly store: string;
-  readonly s3: { readonly endpoint: string | null; readonly region: string | null };
+  /** Of an S3 store that is not AWS's default. */
+  readonly s3: { readonly endpoint?: string; readonly region?: string };
   readonly temporal: { readonly profile: string | null; readonly namespace: string };
   /** Person → groups. Empty: the operating-system user is the only approver. */
   readonly people: Readonly<Record<string, readonly string[]>>;
@@ -21,8 +22,8 @@ export interface Project {
 
 const projectFile = section({
   store: z.string().default('.almanac/store'),
-  endpoint: z.string().nullable().default(null),
-  region: z.string().nullable().default(null),
+  endpoint: z.string().optional(),
+  region: z.string().optional(),
   temporal: section({
     profile: z.string().nullable().default(null),
     namespace: z.string().default('default'),
@@ -45,7 +46,10 @@ export function openProject(folder: string, environment: Environment = readEnvir
     folder: root,
     stateFolder: join(root, '.almanac'),
     store: store.startsWith('s3://') || isAbsolute(store) ? store : join(root, store),
-    s3: { endpoint: file.endpoint, region: file.region },
+    s3: {
+      ...(file.endpoint === undefined ? {} : { endpoint: file.endpoint }),
+      ...(file.region === undefined ? {} : { region: file.region }),
+    },
     temporal: file.temporal,
     people: file.people,
     environment,
