@@ -2,7 +2,7 @@
  * The arguments of the row function: SQL expressions over the transformed rows whose vectors JavaScript sees. Two users of
  * the same expression share one argument, so a column is decoded and copied once, however many models and rules read it.
  */
-import { BIGINT, DOUBLE, type DuckDBType, ENUM, FLOAT, INTEGER, TINYINT, VARCHAR } from '@duckdb/node-api';
+import { BIGINT, DOUBLE, type DuckDBType, ENUM, FLOAT, INTEGER, TIMESTAMP, TINYINT, VARCHAR } from '@duckdb/node-api';
 import { EngineFault } from './fault.ts';
 import type { ColumnInfo } from './job.ts';
 import { identifier, literal } from './sql.ts';
@@ -102,6 +102,12 @@ export class ArgumentList {
   text(column: string): number {
     const source = this.#columns.has(column) ? identifier(column) : 'NULL';
     return this.#add(`CAST(${source} AS VARCHAR)`, VARCHAR);
+  }
+
+  /** A time as microseconds since 1970 UTC; texts that are no times are NULL. */
+  time(column: string): number {
+    const source = this.#columns.has(column) ? identifier(column) : 'NULL';
+    return this.#add(`TRY_CAST(${source} AS TIMESTAMP)`, TIMESTAMP);
   }
 
   isNull(column: string): number {

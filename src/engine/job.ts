@@ -46,6 +46,8 @@ export interface ScoreChunkJob {
   /** Path of the baseline document; null skips the profile. */
   readonly baseline: string | null;
   readonly sliceColumns: readonly string[];
+  /** Name of the data set in the profile. */
+  readonly dataset?: string;
   /** Folder for results: predictions.parquet, shadow-v<n>.parquet, quarantine.parquet, profile.json. */
   readonly outputFolder: string;
   /** Rows per model call; 2,048 (one vector of DuckDB) is best on a CPU. */

@@ -18,6 +18,8 @@ import {
   VARCHAR,
 } from '@duckdb/node-api';
 import { ArgumentList } from './arguments.ts';
+import { ChunkProfile } from './chunk-profile.ts';
+import type { DuckDbSession } from './duckdb.ts';
 import { EngineFault } from './fault.ts';
 import { writeWhole } from './files.ts';
 import type { ChunkReceipt, ModelToScore, ScoreChunkJob, WrittenFile } from './job.ts';
@@ -54,7 +56,7 @@ export async function scoreChunk(job: ScoreChunkJob, context: VerbContext): Prom
       predictions,
       shadows,
       quarantine,
-      profile: null,
+      profile: await scan.writeProfile(predictions),
       scorers: scan.scorers.map(scorer => scorer.used()),
       seconds: (performance.now() - started) / 1_000,
       cpuSeconds: (user + system) / 1e6,
@@ -74,6 +76,9 @@ class ChunkScan {
   #served: Scorer[] = [];
   #shadows: { readonly scorer: Scorer; readonly kept: KeptRows }[] = [];
   #output: OutputColumns | null = null;
+  #profile: ChunkProfile | null = null;
+  /** One number per row of the vector for the profile: the score, the target, or the largest class probability. */
+  readonly #scores = new Float32Array(VECTOR_ROWS);
   #armArgument = -1;
   #rowsRead = 0;
   #rowsQuarantined = 0;
@@ -113,6 +118,7 @@ class ChunkScan {
     const served = order.filter(model => model.part.kind !== 'shadow');
     if (models.length > 0) this.#output = outputColumns(served);
     if (served.length > 1) this.#armArgument = this.#args.double(armSql(served, contract.keys));
+    this.#profile = await ChunkProfile.create(this.#job, this.#source.columns, this.#args);
     // A function without arguments would be called once, not once per vector.
     if (this.#args.types.length === 0) this.#args.condition('TRUE');
   }
@@ -214,6 +220,18 @@ class ChunkScan {
     return file;
   }
 
+  async writeProfile(predictions: WrittenFile | null): Promise<string | null> {
+    if (this.#profile === null) return null;
+    const { contract, outputColumns: passed, outputFolder } = this.#job;
+    // The keys in the small file just written are cheaper to read than the source, which may have a transform.
+    const rows =
+      predictions !== null && contract.keys.every(key => passed.includes(key))
+        ? `SELECT * FROM read_parquet(${pathLiteral(predictions.path)})`
+        : this.#source.sql;
+    const keys = contract.keys.length === 0 ? null : await duplicateKeys(this.#source.session, rows, contract.keys);
+    return this.#profile.write(outputFolder, keys, this.#rules.counts);
+  }
+
   close(): void {
     for (const scorer of this.scorers) scorer.close();
   }
@@ -237,6 +255,7 @@ class ChunkScan {
         }
       }
     }
+    this.#profile?.add(vectors, this.#output === null ? null : this.#scores.subarray(0, vectors.rows));
     setNull(vector, quarantined, vectors.rows);
     vector.flush();
     this.#context.progress({ done: this.#rowsRead, total: this.#job.rows, unit: 'rows', resume: null });
@@ -247,6 +266,7 @@ class ChunkScan {
     const champion = this.#served[0]!;
     const values = champion.score(vectors, from, to);
     assertNumbers(values, champion, vectors, from, quarantined, this.#args);
+    if (this.#profile !== null) summarize(values, output.values, this.#scores.subarray(from, to));
     if (output.width === output.values) {
       items.set(values, from * output.width);
       return;
@@ -369,6 +389,25 @@ function joined(pieces: readonly Numbers[], isDouble: boolean): Numbers {
     offset += piece.length;
   }
   return all;
+}
+
+function summarize(values: Numbers, width: number, into: Float32Array): void {
+  if (width === 1) {
+    into.set(values);
+    return;
+  }
+  for (let row = 0; row < into.length; row++) {
+    let largest = values[row * width]!;
+    for (let column = 1; column < width; column++) largest = Math.max(largest, values[row * width + column]!);
+    into[row] = largest;
+  }
+}
+
+async function duplicateKeys(session: DuckDbSession, rows: string, keys: readonly string[]) {
+  const columns = keys.map(identifier).join(', ');
+  const distinct = keys.length === 1 ? columns : `(${columns})`;
+  const [counted] = await session.rows(`SELECT count(*) - count(DISTINCT ${distinct}) AS n FROM (${rows})`);
+  return { columns: keys, duplicates: Number(counted?.['n']), exact: true };
 }
 
 interface RowTarget {

@@ -1,5 +1,6 @@
-import { mkdir } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import type { Baseline, Profile } from '../../src/domain/profile.ts';
 import type { ScoreChunkJob } from '../../src/engine/job.ts';
 import { scoreChunk } from '../../src/engine/score.ts';
 import type { VerbContext } from '../../src/engine/verbs.ts';
@@ -195,4 +196,50 @@ test('no rows give an empty file with the right columns', async () => {
   const receipt = await score('empty', `${numbers(10)} WHERE i > 99`, 0);
   expect(receipt).toMatchObject({ rowsRead: 0, rowsScored: 0 });
   expect(receipt.predictions!.rows).toBe(0);
+});
+
+test('the profile of inputs and predictions comes with the pass', async () => {
+  const baseline: Baseline = {
+    schema: 'baseline/1',
+    columns: {
+      a: { kind: 'numeric', edges: [1, 3], pivot: 0, fences: null, sentinels: [] },
+      segment: { kind: 'category', vocabulary: ['x0', 'x1'] },
+    },
+    score: [0.25, 0.5, 0.75],
+    number: 1,
+    reason: 'test',
+  };
+  await writeFile(bench.path('baseline.json'), JSON.stringify(baseline));
+  const profiled = contractOf([
+    column('a', { nulls: { maxShare: 1, as: 'default', default: 0 } }),
+    column('b'),
+    column('segment', { type: 'category', role: 'ignore' }),
+    column('day', { type: 'date', role: 'ignore' }),
+  ]);
+  const select = `SELECT i // 2 AS id, CASE WHEN i % 4 > 0 THEN (i % 4)::FLOAT END AS a, 0::FLOAT AS b,
+    CASE WHEN i % 5 < 4 THEN 'x' || i % 5 END AS segment, DATE '2026-01-01' + (i % 2)::INT AS day FROM range(10000) t(i)`;
+  const receipt = await score('profile', select, 10_000, {
+    contract: profiled,
+    baseline: bench.path('baseline.json'),
+    sliceColumns: ['segment'],
+  });
+  const profile = JSON.parse(await readFile(receipt.profile!, 'utf8')) as Profile;
+  expect(profile.rows).toBe(10_000);
+  expect(profile.columns['a']).toMatchObject({ n: 10_000, nulls: 2_500, histogram: [2_500, 5_000, 0], min: 1, max: 3 });
+  expect(profile.columns['segment']).toMatchObject({ nulls: 2_000, counts: [2_000, 2_000], unseen: 4_000 });
+  expect(profile.columns['segment']).toMatchObject({
+    unseenTop: [
+      ['x2', 2_000],
+      ['x3', 2_000],
+    ],
+  });
+  expect(profile.columns['day']).toMatchObject({ days: { '2026-01-01': 5_000, '2026-01-02': 5_000 } });
+  expect(profile.keys).toEqual({ columns: ['id'], duplicates: 5_000, exact: true });
+  expect(profile.score?.unlabelled.reduce((sum, count) => sum + count)).toBe(10_000);
+  expect(profile.slices.map(({ slice, rows }) => [slice, rows])).toEqual([
+    ['segment=x0', 2_000],
+    ['segment=x1', 2_000],
+    ['segment=x2', 2_000],
+    ['segment=x3', 2_000],
+  ]);
 });
