@@ -7,7 +7,7 @@ import type { CheckResult, Evidence } from './evidence.ts';
 import type { ChangeClass, SubjectState } from './incident.ts';
 
 /** `hold`: something fired but nobody knows yet what happened, or it must not be learned. `wait`: fired, but not now. */
-export type Conclusion = 'retrain' | 'hold' | 'wait' | 'nothing';
+export type DecisionAction = 'retrain' | 'hold' | 'wait' | 'nothing';
 export type TriggerKind = RetrainTrigger['kind'];
 
 export interface Considered {
@@ -16,25 +16,22 @@ export interface Considered {
   readonly reason: string;
 }
 
-export interface RetrainingDecision {
+export interface Decision {
   readonly schema: 'decision/1';
   readonly model: string;
   /** The newest monitored partition. */
   readonly partition: string;
   readonly asOf: string;
-  readonly conclusion: Conclusion;
-  /** All reasons in one sentence. */
-  readonly reason: string;
-  /** Triggers that fired. */
-  readonly triggers: readonly TriggerKind[];
+  readonly action: DecisionAction;
+  /** The first declared trigger that fired. */
+  readonly trigger: TriggerKind | null;
+  /** Sentences; the first says what fired, or that nothing did. */
+  readonly reasons: readonly string[];
+  readonly considered: readonly Considered[];
+  /** Windows a training must leave out: they hold a data bug or a passing event. */
+  readonly excludedWindows: readonly string[];
   /** Digests of the evidence it was drawn from. */
   readonly evidence: readonly string[];
-  readonly details: {
-    readonly reasons: readonly string[];
-    readonly considered: readonly Considered[];
-    /** Windows a training must leave out: they hold a data bug or a passing event. */
-    readonly excludedWindows: readonly string[];
-  };
 }
 
 export interface DecisionInput {
@@ -65,21 +62,22 @@ const neverLearned: readonly ChangeClass[] = ['data_bug', 'event_spike', 'season
 const dayMs = 86_400_000;
 
 /** Never throws for what the evidence holds; the same input gives the same decision. */
-export function decide(input: DecisionInput): RetrainingDecision {
+export function decide(input: DecisionInput): Decision {
   const considered = input.definition.retrain.when.map(trigger => considerTrigger(trigger, input));
   const fired = considered.filter(({ state }) => state === 'fired');
   const first = fired[0];
   const excludedWindows = windowsToExclude(input);
-  const conclude = (conclusion: Conclusion, reasons: readonly string[]): RetrainingDecision => ({
+  const conclude = (action: DecisionAction, reasons: readonly string[]): Decision => ({
     schema: 'decision/1',
     model: input.definition.model,
     partition: input.partition,
     asOf: input.asOf,
-    conclusion,
-    reason: reasons.join('; '),
-    triggers: fired.map(({ trigger }) => trigger),
+    action,
+    trigger: first?.trigger ?? null,
+    reasons,
+    considered,
+    excludedWindows,
     evidence: input.digests,
-    details: { reasons, considered, excludedWindows },
   });
   if (input.champion === null)
     return conclude('nothing', ['nothing, because no version is deployed: the first training is started by a person']);
