@@ -169,7 +169,7 @@ function newestOfEachKind(
 ): readonly string[] {
   const newest = new Map<string, string>();
   for (const { digest, kind, subject } of entries) {
-    if (subject['version'] === `v${version.number}` || subject['run'] === version.run) newest.set(kind, digest);
+    if (subject['version'] === String(version.number) || subject['run'] === version.run) newest.set(kind, digest);
   }
   return [...newest.values()].sort();
 }

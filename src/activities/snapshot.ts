@@ -1,0 +1,238 @@
+/** Freezing a snapshot and building training data from it: which partitions, which files, whose labels are known by then. */
+import { validateData } from '../checks/validation.ts';
+import type { ModelDefinition } from '../domain/definition.ts';
+import { type CheckResult, type Evidence, foldVerdict } from '../domain/evidence.ts';
+import type { SnapshotFile } from '../domain/snapshot.ts';
+import { addDays, dateOf, isDate } from '../domain/time.ts';
+import type { LabelledPartition, LabelSource } from '../engine/job.ts';
+import { PermanentFault } from './fault.ts';
+import { absolute, assertPinned, listPartitions, type PinnedFile, pinFiles, wholeFile } from './inputs.ts';
+import { beating, type Work } from './long.ts';
+import { profileOf } from './profiles.ts';
+import { inScratch, type Services } from './services.ts';
+import type { DataActivities, FrozenSnapshot, TrainingPlan } from './types.ts';
+
+const materialiseMs = 4 * 60 * 60_000;
+
+type SnapshotVerbs = Pick<DataActivities, 'freezeSnapshot' | 'buildTrainingData' | 'validateTrainingData'>;
+
+export function createSnapshots(services: Services): SnapshotVerbs {
+  const { catalog } = services;
+  return {
+    freezeSnapshot: plan => beating(work => freezeSnapshot(services, plan, work)),
+
+    buildTrainingData: input =>
+      beating(work =>
+        inScratch(services, async folder => {
+          const definition = await catalog.definition(input.definition);
+          const partitions = await labelledPartitions(services, { ...input, range: input.snapshot.train }, work);
+          const set = await services.engine.run(
+            'materialise',
+            {
+              partitions,
+              tables: {},
+              transform: definition.data.transform,
+              contract: definition.contract,
+              outputFolder: folder,
+            },
+            { deadlineMs: materialiseMs, signal: work.signal, onProgress: work.report },
+          );
+          if (set.file.rows === 0) {
+            const { from, to } = input.snapshot.train;
+            throw new PermanentFault(
+              'EmptyTrainingSet',
+              `${input.model}: no labelled rows from ${from} to ${to}; do the labels have the keys of the features?`,
+            );
+          }
+          const counted = await profileOf(
+            services,
+            { definition, file: set.file.path, rows: set.file.rows, folder },
+            work,
+          );
+          return { file: await catalog.putArtifact(set.file.path), rows: set.file.rows, ...counted };
+        }),
+      ),
+
+    async validateTrainingData({ model, asOf, run, definition: digest, snapshot, data }) {
+      const { contract } = await catalog.definition(digest);
+      const profile = await catalog.profile(data.profile);
+      const baseline = await catalog.baseline(data.baseline);
+      const time = instantOf(asOf);
+      const checks: CheckResult[] = validateData({
+        contract,
+        profile,
+        reference: null,
+        baseline,
+        history: [],
+        asOf: time,
+      });
+      const evidence: Evidence = {
+        schema: 'evidence/1',
+        kind: 'data_validation',
+        model,
+        subject: { run, snapshot: snapshot.features },
+        baseline: data.baseline,
+        asOf: time,
+        checks,
+        verdict: foldVerdict(checks),
+        reasons: reasonsOf(checks),
+      };
+      return {
+        digest: await catalog.recordEvidence(evidence),
+        kind: evidence.kind,
+        verdict: evidence.verdict,
+        reasons: evidence.reasons.slice(0, 5),
+      };
+    },
+  };
+}
+
+/** What is wrong, in the order of the checks. */
+export function reasonsOf(checks: readonly CheckResult[]): readonly string[] {
+  return checks.filter(({ status }) => status !== 'pass' && status !== 'not_applicable').map(({ reason }) => reason);
+}
+
+export function instantOf(asOf: string): string {
+  return isDate(asOf) ? `${asOf}T00:00:00Z` : asOf;
+}
+
+async function freezeSnapshot(services: Services, plan: TrainingPlan, work: Work): Promise<FrozenSnapshot> {
+  const { catalog } = services;
+  const definition = await catalog.definition(plan.definition);
+  const { labels } = definition.data;
+  if (labels === null) {
+    throw new PermanentFault(
+      'NoLabels',
+      `models/${plan.model}.yaml: data.labels is missing; training needs to know the answers`,
+    );
+  }
+  const present = await listPartitions(services, definition.data.features);
+  const split = splitPartitions(present, {
+    asOf: dateOf(plan.asOf),
+    horizonDays: labels.horizonDays,
+    windowDays: definition.train.windowDays,
+    holdoutDays: definition.train.holdoutDays,
+    excluded: await excludedWindows(services, plan.trigger),
+  });
+  if (split.train.length === 0 || split.holdout.length === 0) {
+    const known =
+      present.length === 0 ? 'there are none' : `there are ${present.length}, ${present[0]} to ${present.at(-1)}`;
+    throw new PermanentFault(
+      'TooFewPartitions',
+      `${plan.model}: as of ${plan.asOf} with labels known after ${labels.horizonDays} days, ${split.train.length} partitions are left to ` +
+        `train on and ${split.holdout.length} to judge with, at least one of each is needed; ${known} at ${definition.data.features.path}`,
+    );
+  }
+  const partitions = [...split.train, ...split.holdout];
+  const features = await pinFiles(services, definition.data.features, partitions, work);
+  const answers = await pinFiles(services, labels, partitions, work);
+  const common = { schema: 'snapshot/1', model: plan.model, asOf: plan.asOf, partitions } as const;
+  const rows = features.reduce((sum, file) => sum + file.rows, 0);
+  const rowsOfLabels = answers.reduce((sum, file) => sum + file.rows, 0);
+  return {
+    features: await catalog.putSnapshot({ ...common, kind: 'features', files: features.map(withoutDetails), rows }),
+    labels: await catalog.putSnapshot({
+      ...common,
+      kind: 'labels',
+      files: answers.map(withoutDetails),
+      rows: rowsOfLabels,
+    }),
+    train: rangeOf(split.train),
+    holdout: rangeOf(split.holdout),
+    rows,
+  };
+}
+
+/**
+ * The newest `holdoutDays` with known labels are kept to judge with, the `windowDays` before them are learned from. A
+ * partition's labels are known `horizonDays` after its day. Partitions that are not dates are split by their order.
+ */
+export function splitPartitions(
+  present: readonly string[],
+  options: {
+    readonly asOf: string;
+    readonly horizonDays: number;
+    readonly windowDays: number;
+    readonly holdoutDays: number;
+    readonly excluded: readonly string[];
+  },
+): { readonly train: readonly string[]; readonly holdout: readonly string[] } {
+  const { asOf, horizonDays, windowDays, holdoutDays, excluded } = options;
+  const usable = present.filter(partition => !excluded.includes(partition));
+  const dated = usable.filter(isDate);
+  if (dated.length < usable.length) {
+    const cut = Math.max(1, usable.length - holdoutDays);
+    return { train: usable.slice(Math.max(0, cut - windowDays), cut), holdout: usable.slice(cut) };
+  }
+  const labelled = dated.filter(partition => partition < asOf && addDays(partition, horizonDays) <= asOf);
+  const last = labelled.at(-1);
+  if (last === undefined) return { train: [], holdout: [] };
+  const boundary = addDays(last, -holdoutDays);
+  const first = addDays(boundary, -windowDays);
+  return {
+    train: labelled.filter(partition => partition > first && partition <= boundary),
+    holdout: labelled.filter(partition => partition > boundary),
+  };
+}
+
+/** Windows that the decision behind this training found not to be learned from: a data bug, a passing event. */
+async function excludedWindows(services: Services, trigger: string): Promise<readonly string[]> {
+  if (!trigger.startsWith('decision:')) return [];
+  const digest = trigger.slice('decision:'.length);
+  const decision = await services.catalog.documents.get<{ readonly excludedWindows: readonly string[] }>(
+    'decision',
+    digest,
+  );
+  return decision.excludedWindows;
+}
+
+/** Features and labels of the snapshot's partitions in a range, verified against their digests. */
+export async function labelledPartitions(
+  services: Services,
+  input: { definition: string; snapshot: FrozenSnapshot; range: { from: string; to: string } },
+  work: Work,
+): Promise<readonly LabelledPartition[]> {
+  const { catalog } = services;
+  const definition = await catalog.definition(input.definition);
+  const features = await catalog.snapshot(input.snapshot.features);
+  const labels = await catalog.snapshot(input.snapshot.labels ?? '');
+  const table = definition.data.labels;
+  if (table === null) throw new PermanentFault('NoLabels', `${definition.model}: the definition has no labels`);
+  const inRange = ({ partition }: SnapshotFile) => partition >= input.range.from && partition <= input.range.to;
+  await assertPinned(services, [...features.files, ...labels.files].filter(inRange), work);
+  return features.partitions
+    .filter(partition => partition >= input.range.from && partition <= input.range.to)
+    .map(partition => {
+      const files = features.files.filter(file => file.partition === partition);
+      const answers = labels.files.filter(file => file.partition === partition);
+      return {
+        partition,
+        inputs: files.map(file => wholeFile(services, file, definition.data.features)),
+        rows: files.reduce((sum, file) => sum + file.rows, 0),
+        labels: labelSource(services, definition, answers),
+      };
+    });
+}
+
+export function labelSource(
+  services: Services,
+  definition: ModelDefinition,
+  files: readonly SnapshotFile[],
+): LabelSource {
+  const table = definition.data.labels;
+  if (table === null) throw new PermanentFault('NoLabels', `${definition.model}: the definition has no labels`);
+  return {
+    files: files.map(file => absolute(services, file.path)),
+    keys: table.keys,
+    column: table.column,
+    positive: definition.task === 'binary' ? table.positive : null,
+  };
+}
+
+function withoutDetails({ path, partition, bytes, sha256, rows }: PinnedFile): SnapshotFile {
+  return { path, partition, bytes, sha256, rows };
+}
+
+function rangeOf(partitions: readonly string[]): FrozenSnapshot['train'] {
+  return { from: partitions[0] ?? '', to: partitions.at(-1) ?? '', partitions: partitions.length };
+}
