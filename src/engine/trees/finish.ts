@@ -36,6 +36,7 @@ function refusal(ensemble: TreeEnsemble): string | null {
   if (baseValues.length > 0 && baseValues.length !== targets && !(classifier !== null && targets === 2)) {
     return `${baseValues.length} base values for ${targets} targets`;
   }
+  if (weights.some(Number.isNaN)) return 'leaf weights that are not numbers';
   if ((aggregate === 'MIN' || aggregate === 'MAX') && weights.some(weight => !Number.isFinite(weight))) {
     return `${aggregate} over weights that are not finite`;
   }
@@ -150,11 +151,13 @@ function sigmoid(value: number): number {
 function probit(value: number): number {
   const x = fround(fround(2 * value) - 1);
   const log = fround(Math.log(fround(fround(1 - x) * fround(1 + x))));
+  // The coarse constant is theirs, and the results are to be theirs.
+  // biome-ignore lint/suspicious/noApproximativeNumericConstant: see above.
   const a = fround(fround(2 / fround(fround(3.14159) * fround(0.147))) + fround(0.5 * log));
   const b = fround(fround(1 / fround(0.147)) * log);
   const c = fround(-a + fround(Math.sqrt(fround(fround(a * a) - b))));
   const root = fround(Math.sqrt(c));
-  return fround(fround(1.41421356) * (x < 0 ? -root : root));
+  return fround(fround(Math.SQRT2) * (x < 0 ? -root : root));
 }
 
 function softmax(out: Float32Array, at: number, width: number): void {

@@ -31,10 +31,10 @@ function combine({ aggregate }: TreeEnsemble, sum: number, weight: number): numb
   return aggregate === 'MAX' ? Math.max(sum, weight) : sum + weight;
 }
 
-function descend(ensemble: TreeEnsemble, root: number, valueOf: (feature: number) => number): number {
+function descend(ensemble: TreeEnsemble, root: number, read: (feature: number) => number): number {
   let node = root;
   while (branchModes[ensemble.modes[node]!] !== 'LEAF') {
-    const holds = branchHolds(ensemble, node, valueOf(ensemble.featureIds[node]!));
+    const holds = branchHolds(ensemble, node, read(ensemble.featureIds[node]!));
     node = holds ? ensemble.onTrue[node]! : ensemble.onFalse[node]!;
   }
   return node;

@@ -1,0 +1,308 @@
+/**
+ * The flat kernel: one small loop that walks eight rows down a tree at once.
+ *
+ * Nodes are eight bytes: a float32 threshold, and a column with the place of the left child packed into 32 bits; the right
+ * child lies next to it. A leaf compares a column of -Infinity, always goes left and points at itself, so every walk takes
+ * the tree's height in steps without a branch. NaN fails every comparison; where missing values take the true side, the node
+ * reads a second copy of the column in which NaN is -Infinity. It takes any trees and pays for few rows.
+ */
+import { FunctionBody, i32, instantiate, type Local, MemoryLayout, ModuleBuilder } from '../wasm/encoder.ts';
+import type { TreeEnsemble } from './ensemble.ts';
+import { startValue } from './finish.ts';
+import { leafWeight, type TreeKernel } from './kernel.ts';
+import { type Condition, floatBelow, type NormalizedTrees } from './normalize.ts';
+
+const blockRows = 64;
+const rowsAtOnce = 8;
+const nodeBytes = 8;
+const nodeBytesMax = 1024 * 2 ** 20;
+
+/** Compiles the kernel, or says why it does not suit these trees. */
+export function compileFlat(ensemble: TreeEnsemble, trees: NormalizedTrees): TreeKernel | { readonly refused: string } {
+  const columns = planColumns(trees.conditions);
+  const flat = trees.roots.reduce<FlatTree[]>((all, root) => {
+    all.push(flattenTree(trees, root, columns.placeOf));
+    return all;
+  }, []);
+  const largest = flat.reduce((most, tree) => Math.max(most, tree.nodes.length), 0);
+  const columnBits = Math.ceil(Math.log2(columns.sources.length + 1));
+  if (Math.ceil(Math.log2(largest + 1)) + columnBits > 32) {
+    return { refused: `a tree of ${largest} nodes over ${columns.sources.length} columns` };
+  }
+  const nodeCount = flat.reduce((sum, tree) => sum + tree.nodes.length, 0);
+  if (nodeCount * nodeBytes > nodeBytesMax) return { refused: `${nodeCount} nodes` };
+
+  const memory = new MemoryLayout();
+  const module = new ModuleBuilder();
+  const single = ensemble.targets === 1;
+  const layout = {
+    columnBits,
+    inputs: memory.reserve((columns.sources.length + 1) * blockRows * 4),
+    sums: memory.reserve(ensemble.targets * blockRows * 4),
+    nodes: memory.reserve(nodeCount * nodeBytes),
+    weights: memory.reserve(single ? 0 : trees.leaves.length * ensemble.targets * 4),
+    targets: ensemble.targets,
+    aggregate: ensemble.aggregate,
+  };
+  const walk = module.add(emitWalk(layout));
+  module.add(emitTrees(flat, walk, layout.nodes), 'run');
+  const compiled = instantiate(module, memory);
+  const { buffer } = compiled.memory;
+  writeNodes({ ensemble, trees, flat, layout, dummyColumn: columns.sources.length }, buffer);
+  const inputs = new Float32Array(buffer, layout.inputs, (columns.sources.length + 1) * blockRows);
+  inputs.fill(Number.NEGATIVE_INFINITY, columns.sources.length * blockRows);
+  const sums = new Float32Array(buffer, layout.sums, ensemble.targets * blockRows);
+  const run = compiled.find('run');
+  const start = startValue(ensemble);
+  return {
+    name: 'flat',
+    blockRows,
+    codeBytes: compiled.codeBytes,
+    memoryBytes: memory.bytes,
+    sums,
+    sum(source, stride, first, rows) {
+      columns.sources.forEach(({ feature, missing }, place) => {
+        const target = inputs.subarray(place * blockRows, place * blockRows + rows);
+        const from = feature * stride + first;
+        target.set(source.subarray(from, from + rows));
+        if (!missing) return;
+        for (let row = 0; row < rows; row++) if (Number.isNaN(target[row])) target[row] = Number.NEGATIVE_INFINITY;
+      });
+      sums.fill(start);
+      run(rows);
+    },
+  };
+}
+
+/** The columns that nodes read: a feature as it is, or with NaN as -Infinity. */
+function planColumns(conditions: readonly Condition[]) {
+  const sources: { feature: number; missing: boolean }[] = [];
+  const places = new Map<string, number>();
+  const placeOf = (feature: number, missing: boolean): number => {
+    const key = `${feature} ${missing}`;
+    const known = places.get(key);
+    if (known !== undefined) return known;
+    places.set(key, sources.length);
+    return sources.push({ feature, missing }) - 1;
+  };
+  // Every column exists before the first node is packed.
+  for (const condition of conditions) {
+    placeOf(condition.feature, condition.missing);
+    if (condition.kind === 'in') placeOf(condition.feature, false);
+  }
+  return { sources, placeOf };
+}
+
+interface FlatNode {
+  /** -1 for a leaf. */
+  readonly column: number;
+  readonly threshold: number;
+  /** Place of the left child in the tree; the right one follows. */
+  left: number;
+  /** The leaf's node number in the ensemble. */
+  readonly leaf: number;
+}
+
+interface FlatTree {
+  readonly nodes: readonly FlatNode[];
+  readonly height: number;
+}
+
+/** What a place still has to become: a node of the tree, or the rest of a set's chain of comparisons. */
+interface Pending {
+  readonly node: number;
+  readonly memberFrom: number;
+  readonly upper: boolean;
+}
+
+/** Breadth-first, so that the upper levels lie together; sets become chains of comparisons with copied ends. */
+function flattenTree(
+  trees: NormalizedTrees,
+  root: number,
+  placeOf: (feature: number, missing: boolean) => number,
+): FlatTree {
+  const nodes: FlatNode[] = [];
+  const pending: { place: number; what: Pending; depth: number }[] = [
+    { place: 0, what: { node: root, memberFrom: 0, upper: false }, depth: 0 },
+  ];
+  let reserved = 1;
+  let height = 0;
+  for (let next = 0; next < pending.length; next++) {
+    const { place, what, depth } = pending[next]!;
+    const step = expand(trees, what, placeOf);
+    height = Math.max(height, depth);
+    if (step.kind === 'leaf') {
+      nodes[place] = { column: -1, threshold: 0, left: place, leaf: step.node };
+      continue;
+    }
+    nodes[place] = { column: step.column, threshold: step.threshold, left: reserved, leaf: -1 };
+    pending.push({ place: reserved, what: step.whenTrue, depth: depth + 1 });
+    pending.push({ place: reserved + 1, what: step.whenFalse, depth: depth + 1 });
+    reserved += 2;
+  }
+  return { nodes, height };
+}
+
+type Expansion =
+  | { readonly kind: 'leaf'; readonly node: number }
+  | {
+      readonly kind: 'compare';
+      readonly column: number;
+      readonly threshold: number;
+      readonly whenTrue: Pending;
+      readonly whenFalse: Pending;
+    };
+
+function expand(
+  trees: NormalizedTrees,
+  what: Pending,
+  placeOf: (feature: number, missing: boolean) => number,
+): Expansion {
+  const { node, memberFrom, upper } = what;
+  const index = trees.condition[node]!;
+  if (index < 0) return { kind: 'leaf', node };
+  const condition = trees.conditions[index]!;
+  const yes: Pending = { node: trees.whenTrue[node]!, memberFrom: 0, upper: false };
+  const no: Pending = { node: trees.whenFalse[node]!, memberFrom: 0, upper: false };
+  const plain = placeOf(condition.feature, false);
+  if (condition.kind === 'upTo') {
+    const column = placeOf(condition.feature, condition.missing);
+    return { kind: 'compare', column, threshold: condition.threshold, whenTrue: yes, whenFalse: no };
+  }
+  // Members ascending: below the next one is no, up to it is yes, above it go on. NaN fails them all and ends at the last
+  // comparison, x ≤ Infinity, which is false for NaN alone.
+  const member = condition.members[memberFrom];
+  if (member === undefined) {
+    const missing = condition.missing ? yes : no;
+    return { kind: 'compare', column: plain, threshold: Number.POSITIVE_INFINITY, whenTrue: no, whenFalse: missing };
+  }
+  if (!upper && member !== Number.NEGATIVE_INFINITY) {
+    const whenFalse = { node, memberFrom, upper: true };
+    return { kind: 'compare', column: plain, threshold: floatBelow(member), whenTrue: no, whenFalse };
+  }
+  const whenFalse = { node, memberFrom: memberFrom + 1, upper: false };
+  return { kind: 'compare', column: plain, threshold: member, whenTrue: yes, whenFalse };
+}
+
+interface FlatLayout {
+  readonly columnBits: number;
+  readonly inputs: number;
+  readonly sums: number;
+  readonly nodes: number;
+  readonly weights: number;
+  readonly targets: number;
+  readonly aggregate: TreeEnsemble['aggregate'];
+}
+
+/** `walk(tree address, height, rows)`: adds one tree's weights to the sums of all rows. */
+function emitWalk(layout: FlatLayout): FunctionBody {
+  const body = new FunctionBody({ parameters: [i32, i32, i32] });
+  const [tree, height, rows] = [0, 1, 2];
+  const row = body.local(i32);
+  const level = body.local(i32);
+  const nodes: Local[] = [];
+  const packed: Local[] = [];
+  for (let lane = 0; lane < rowsAtOnce; lane++) {
+    nodes.push(body.local(i32));
+    packed.push(body.local(i32));
+  }
+  const leftMask = layout.columnBits === 0 ? -1 : (1 << (32 - layout.columnBits)) - 1;
+  // `row` counts bytes of a column.
+  body.i32(0).set(row).open('loop');
+  for (const node of nodes) body.get(tree).set(node);
+  body.open('block').get(height).op('i32.eqz').branchIf(0);
+  body.get(height).set(level).open('loop');
+  nodes.forEach((node, lane) => {
+    body.get(node).memory('i32.load', 4).set(packed[lane]!);
+  });
+  nodes.forEach((node, lane) => {
+    // The left child, or the one after it where the comparison fails.
+    body.get(packed[lane]!).i32(leftMask).op('i32.and').i32(3).op('i32.shl').get(tree).op('i32.add');
+    body
+      .get(packed[lane]!)
+      .i32(32 - layout.columnBits)
+      .op('i32.shr_u')
+      .i32(Math.log2(blockRows * 4))
+      .op('i32.shl');
+    body
+      .get(row)
+      .op('i32.add')
+      .memory('f32.load', layout.inputs + lane * 4);
+    body.get(node).memory('f32.load', 0).op('f32.le').op('i32.eqz').i32(3).op('i32.shl').op('i32.add').set(node);
+  });
+  body.get(level).i32(1).op('i32.sub').tee(level).branchIf(0).op('end').op('end');
+  emitSums(body, layout, nodes, row);
+  body
+    .get(row)
+    .i32(rowsAtOnce * 4)
+    .op('i32.add')
+    .tee(row);
+  body.get(rows).i32(2).op('i32.shl').op('i32.lt_u').branchIf(0).op('end');
+  return body;
+}
+
+const combineWith = { SUM: 'f32.add', AVERAGE: 'f32.add', MIN: 'f32.min', MAX: 'f32.max' } as const;
+
+/** A leaf's threshold is its weight, or with several targets the address of its row of weights. */
+function emitSums(body: FunctionBody, layout: FlatLayout, nodes: readonly Local[], row: Local): void {
+  const combine = combineWith[layout.aggregate];
+  nodes.forEach((node, lane) => {
+    for (let target = 0; target < layout.targets; target++) {
+      const sum = layout.sums + target * blockRows * 4 + lane * 4;
+      body.get(row).get(row).memory('f32.load', sum);
+      if (layout.targets === 1) body.get(node).memory('f32.load', 0);
+      else
+        body
+          .get(node)
+          .memory('i32.load', 0)
+          .memory('f32.load', target * 4);
+      body.op(combine).memory('f32.store', sum);
+    }
+  });
+}
+
+function emitTrees(flat: readonly FlatTree[], walk: number, nodes: number): FunctionBody {
+  const body = new FunctionBody({ parameters: [i32] });
+  let address = nodes;
+  for (const tree of flat) {
+    body.i32(address).i32(tree.height).get(0).call(walk);
+    address += tree.nodes.length * nodeBytes;
+  }
+  return body;
+}
+
+function writeNodes(
+  parts: {
+    readonly ensemble: TreeEnsemble;
+    readonly trees: NormalizedTrees;
+    readonly flat: readonly FlatTree[];
+    readonly layout: FlatLayout;
+    readonly dummyColumn: number;
+  },
+  buffer: ArrayBuffer,
+): void {
+  const { ensemble, layout, flat } = parts;
+  const floats = new Float32Array(buffer);
+  const words = new Uint32Array(buffer);
+  const neutral = startValue(ensemble);
+  const rowOf = new Map<number, number>();
+  if (layout.targets > 1) {
+    parts.trees.leaves.forEach((leaf, index) => {
+      const address = layout.weights + index * layout.targets * 4;
+      rowOf.set(leaf, address);
+      for (let target = 0; target < layout.targets; target++) {
+        floats[address / 4 + target] = leafWeight(ensemble, leaf, target, neutral);
+      }
+    });
+  }
+  let at = layout.nodes / 4;
+  for (const { nodes } of flat) {
+    for (const { column, threshold, left, leaf } of nodes) {
+      if (leaf < 0) floats[at] = threshold;
+      else if (layout.targets === 1) floats[at] = leafWeight(ensemble, leaf, 0, neutral);
+      else words[at] = rowOf.get(leaf)!;
+      words[at + 1] = ((leaf < 0 ? column : parts.dummyColumn) * 2 ** (32 - layout.columnBits) + left) >>> 0;
+      at += 2;
+    }
+  }
+}
