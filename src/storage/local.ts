@@ -8,7 +8,6 @@
  */
 import { createHash, randomUUID } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { rm } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Disk, type DiskFile, type FileStat, realDisk } from './disk.ts';
@@ -26,6 +25,7 @@ import {
   type ReadResult,
   readKeyProblem,
   refused,
+  removeFile,
   type WriteResult,
   writeKeyProblem,
 } from './object-store.ts';
@@ -97,7 +97,7 @@ export class LocalStore implements ObjectStore {
       const sha256 = options.digest === 'none' ? null : await sha256OfFile(path, options.signal);
       return { kind: 'found', value: { bytes: copy.bytes, sha256, etag: before.identity } };
     });
-    if (result.kind !== 'found' && result.kind !== 'not_found') await rm(path, { force: true }).catch(() => undefined);
+    if (result.kind !== 'found') await removeFile(path);
     return result;
   }
 
@@ -317,16 +317,20 @@ export class LocalStore implements ObjectStore {
   ): Promise<ReadResult<T>> {
     const problem = readKeyProblem(key);
     if (problem !== null) return { kind: 'unknown', cause: problem };
+    let file: DiskFile;
     try {
       signal?.throwIfAborted();
-      const file = await this.#disk.openFile(this.pathOf(key));
-      try {
-        return await read(file);
-      } finally {
-        await file.close();
-      }
+      file = await this.#disk.openFile(this.pathOf(key));
     } catch (error) {
       return this.#missingOr(error);
+    }
+    try {
+      return await read(file);
+    } catch (error) {
+      // Not `not_found`: the object is there, but perhaps not the folder it should go to.
+      return { kind: 'unknown', cause: causeOf(error) };
+    } finally {
+      await file.close().catch(() => undefined);
     }
   }
 

@@ -14,6 +14,7 @@ import {
   type ReadResult,
   readKeyProblem,
   refused,
+  removeFile,
   type WriteResult,
   writeKeyProblem,
 } from './object-store.ts';
@@ -57,7 +58,10 @@ export class MemoryStore implements ObjectStore {
   async download(key: string, path: string, options: DownloadOptions = {}): Promise<ReadResult<Downloaded>> {
     const { ifMatch, signal, digest } = options;
     const read = await this.get(key, { ...(ifMatch === undefined ? {} : { ifMatch }), ...(signal && { signal }) });
-    if (read.kind !== 'found') return read;
+    if (read.kind !== 'found') {
+      await removeFile(path);
+      return read;
+    }
     const { bytes, etag } = read.value;
     try {
       await writeFile(path, bytes);

@@ -8,6 +8,7 @@
  *   else reads what is there and decides again.
  * - **Nothing throws.** Whatever goes wrong on the way is an answer, so that no caller can forget a case.
  */
+import { rm } from 'node:fs/promises';
 
 export type WriteResult =
   | { readonly kind: 'applied'; readonly etag: string }
@@ -181,6 +182,11 @@ function isSurrogate(code: number): boolean {
 
 export function refused(detail: string): WriteResult {
   return { kind: 'not_applied', reason: 'refused', detail };
+}
+
+/** After a failed download: half a file, or one of an earlier download, must not be taken for the object. */
+export async function removeFile(path: string): Promise<void> {
+  await rm(path, { force: true }).catch(() => undefined);
 }
 
 /** Any thrown thing in one line, with its chain of causes. */

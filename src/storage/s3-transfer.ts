@@ -1,0 +1,102 @@
+/** Bodies of S3 answers. A connection may end early after a 200, so every body is measured before anyone uses it. */
+import { createHash } from 'node:crypto';
+import { createWriteStream } from 'node:fs';
+import { open } from 'node:fs/promises';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import type { GetObjectCommandOutput } from '@aws-sdk/client-s3';
+import { crc32, crc32Header } from './crc32.ts';
+
+export async function bodyBytes(
+  answer: GetObjectCommandOutput,
+  range?: readonly [from: number, to: number],
+): Promise<Uint8Array> {
+  const chunks: Uint8Array[] = [];
+  const meter = new Meter(answer, range);
+  for await (const chunk of streamOf(answer)) {
+    meter.add(chunk);
+    chunks.push(chunk);
+  }
+  meter.verify();
+  return Buffer.concat(chunks);
+}
+
+/** Replaces the file; what it leaves when it rejects is of no use. */
+export async function bodyToFile(
+  answer: GetObjectCommandOutput,
+  target: { readonly path: string; readonly digest: 'sha256' | 'none'; readonly signal: AbortSignal | undefined },
+): Promise<{ readonly bytes: number; readonly sha256: string | null }> {
+  const hash = target.digest === 'sha256' ? createHash('sha256') : null;
+  const meter = new Meter(answer);
+  const body = streamOf(answer);
+  body.on('data', (chunk: Buffer) => {
+    meter.add(chunk);
+    hash?.update(chunk);
+  });
+  const file = createWriteStream(target.path, { highWaterMark: 1 << 20 });
+  await pipeline(body, file, target.signal === undefined ? {} : { signal: target.signal });
+  meter.verify();
+  return { bytes: meter.bytes, sha256: hash?.digest('hex') ?? null };
+}
+
+/** Whether the file has exactly these bytes. */
+export async function fileHolds(answer: GetObjectCommandOutput, path: string): Promise<boolean> {
+  const file = await open(path, 'r');
+  const body = streamOf(answer);
+  try {
+    const { size } = await file.stat();
+    const meter = new Meter(answer);
+    if (size !== answer.ContentLength) return false;
+    for await (const chunk of body) {
+      const { buffer, bytesRead } = await file.read(Buffer.alloc(chunk.length), 0, chunk.length, meter.bytes);
+      if (bytesRead !== chunk.length || Buffer.compare(buffer, chunk) !== 0) return false;
+      meter.add(chunk);
+    }
+    meter.verify();
+    return true;
+  } finally {
+    body.destroy();
+    await file.close();
+  }
+}
+
+function streamOf(answer: GetObjectCommandOutput): Readable {
+  if (answer.Body instanceof Readable) return answer.Body;
+  throw new Error('the answer has no body');
+}
+
+/** Counts a body and compares it with what the answer's head announced. */
+class Meter {
+  bytes = 0;
+  #crc32 = 0;
+  readonly #expectedBytes: number | undefined;
+  /** The SDK verifies the server's own checksum; ours is for servers that keep none. */
+  readonly #expectedCrc32: string | undefined;
+
+  constructor(answer: GetObjectCommandOutput, range?: readonly [from: number, to: number]) {
+    this.#expectedBytes = answer.ContentLength;
+    const kept = range === undefined && answer.ChecksumCRC32 === undefined;
+    this.#expectedCrc32 = kept ? answer.Metadata?.['almanac-crc32'] : undefined;
+    if (range === undefined) return;
+    const [from, to] = range;
+    const found = /^bytes (\d+)-(\d+)\/(\d+)$/.exec(answer.ContentRange ?? '');
+    const wanted = found === null ? '' : `${from}-${Math.min(to, Number(found[3])) - 1}`;
+    if (found === null || wanted !== `${found[1]}-${found[2]}`) {
+      throw new Error(`asked for bytes ${from}-${to - 1}, the answer has ${answer.ContentRange ?? 'no range'}`);
+    }
+  }
+
+  add(chunk: Uint8Array): void {
+    this.bytes += chunk.length;
+    if (this.#expectedCrc32 !== undefined) this.#crc32 = crc32(chunk, this.#crc32);
+  }
+
+  verify(): void {
+    if (this.bytes !== this.#expectedBytes) {
+      throw new Error(`the body has ${this.bytes} bytes, its head announced ${this.#expectedBytes ?? 'no length'}`);
+    }
+    if (this.#expectedCrc32 !== undefined && crc32Header(this.#crc32) !== this.#expectedCrc32) {
+      throw new Error(`the body's CRC-32 is ${crc32Header(this.#crc32)}, expected ${this.#expectedCrc32}`);
+    }
+  }
+}

@@ -1,0 +1,32 @@
+import { S3Store } from '../../src/storage/s3.ts';
+import { startFaultProxy } from '../support/fault-proxy.ts';
+import { startS3Server } from '../support/s3-server.ts';
+import { describeStore } from './contract.ts';
+import { fakeS3 } from './support/fake-s3.ts';
+
+const mib = 2 ** 20;
+
+describeStore('S3 store on versitygw', async () => {
+  const server = await startS3Server();
+  const { endpoint, region, credentials, bucket } = server;
+  const open = () => new S3Store({ bucket, prefix: 'a/b' }, { endpoint, region, credentials, partBytes: 5 * mib });
+  const [store, other] = [open(), open()];
+  const close = async () => {
+    for (const opened of [store, other]) opened.close();
+    await server.stop();
+  };
+  return { store, other, largeBytes: 11 * mib, close };
+});
+
+describeStore('S3 store on the server in this process', async () => {
+  const proxy = await startFaultProxy(fakeS3().handle);
+  const credentials = { accessKeyId: 'x', secretAccessKey: 'y' };
+  const options = { endpoint: proxy.endpoint, region: 'us-east-1', credentials, partBytes: mib };
+  const open = () => new S3Store({ bucket: 'bucket', prefix: '' }, options);
+  const [store, other] = [open(), open()];
+  const close = async () => {
+    for (const opened of [store, other]) opened.close();
+    await proxy.stop();
+  };
+  return { store, other, largeBytes: 3 * mib + 17, close };
+});
