@@ -150,7 +150,7 @@ async function importInto(engine: EnginePool, request: ImportRequest): Promise<I
       },
       {
         deadlineMs,
-        onProgress: progress => note(`importing: ${progress.done.toLocaleString('en')} ${progress.unit}`),
+        onProgress: ({ done, total, unit }) => note(`importing: ${done} of ${total ?? '?'} ${unit}`),
       },
     );
     mkdirSync(request.target, { recursive: true });

@@ -58,7 +58,7 @@ export async function status(options: ProjectOptions): Promise<void> {
         row.lastJob === null
           ? null
           : `${row.lastJob.partition}/g${row.lastJob.generation} ${row.lastJob.ended?.outcome ?? 'running'}`,
-        row.lastDecision === null ? null : `${row.lastDecision.conclusion}: ${row.lastDecision.reason}`,
+        row.lastDecision === null ? null : `${row.lastDecision.action}: ${row.lastDecision.reasons[0] ?? ''}`,
       ]),
     ),
   );
@@ -226,12 +226,12 @@ export async function decisions(model: string, options: ListOptions): Promise<vo
   const found = last(await catalog.decisions(model), options);
   show(options.json, { model, decisions: found }, document =>
     tableLines(
-      ['as of', 'conclusion', 'triggers', 'reason'],
+      ['as of', 'action', 'trigger', 'reasons'],
       document.decisions.map(decision => [
         decision.asOf.slice(0, 10),
-        decision.conclusion,
-        decision.triggers.join(', ') || null,
-        decision.reason,
+        decision.action,
+        decision.trigger,
+        decision.reasons.join('; '),
       ]),
     ),
   );

@@ -57,7 +57,7 @@ export function guessKey(columns: readonly ColumnFacts[]): string | null {
   const unique = columns.filter(
     column => column.nulls === 0 && column.distinct === column.rows && !isTime(column.type),
   );
-  return unique.find(column => /(^|_)(id|key|uuid|number|no)$/i.test(column.name))?.name ?? null;
+  return unique.find(column => /(^|[^a-z])(id|key|uuid|number|no)$/i.test(column.name))?.name ?? null;
 }
 
 export function inferDefinition(input: InferenceInput): InferredDefinition {

@@ -2,7 +2,7 @@
  * The catalog: the nouns of Almanac over documents and logs. A document holds what something *is*, under its digest; a log
  * says in which order things came to be. Every method may be called twice: the second call finds what the first one wrote.
  */
-import type { RetrainingDecision } from '../domain/decision.ts';
+import type { Decision } from '../domain/decision.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import {
   currentDeployment,
@@ -40,7 +40,7 @@ export interface EvidenceEntry {
   readonly verdict: Verdict;
 }
 
-export interface DecisionEntry extends RetrainingDecision {
+export interface DecisionEntry extends Decision {
   readonly digest: Digest;
 }
 
@@ -314,7 +314,7 @@ export class Catalog {
 
   // --- Decisions ------------------------------------------------------------------------------------------------------
 
-  async recordDecision(decision: RetrainingDecision): Promise<Digest> {
+  async recordDecision(decision: Decision): Promise<Digest> {
     const digest = await this.documents.put('decision', decision);
     await this.#log(decision.model, 'decisions').append(entries =>
       entries.some(({ body }) => body.digest === digest) ? null : { ...decision, digest },

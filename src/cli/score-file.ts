@@ -1,0 +1,375 @@
+/**
+ * `almanac score-file <model.onnx> <input> <output folder> --keys id`: the engine on files, without server, store or
+ * definition. The output folder appears whole or not at all.
+ */
+import { randomUUID } from 'node:crypto';
+import { existsSync } from 'node:fs';
+import { mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises';
+import { availableParallelism, tmpdir } from 'node:os';
+import { basename, dirname, join, resolve } from 'node:path';
+import type { Contract } from '../domain/contract.ts';
+import { type Chunk, planChunks } from '../domain/scoring.ts';
+import { EngineFault } from '../engine/fault.ts';
+import { findInputFiles, type InputFile } from '../engine/input-files.ts';
+import type { ChunkReceipt, ColumnInfo, InputRange, PreparedModel, ScoreChunkJob } from '../engine/job.ts';
+import { EnginePool } from '../engine/pool.ts';
+import { CommandFailure, exitCode, note, print } from './output.ts';
+
+export interface ScoreFileOptions {
+  readonly model: string;
+  /** A file, a folder or a pattern. */
+  readonly input: string;
+  readonly output: string;
+  /** Columns copied to the output, in this order. */
+  readonly keys: readonly string[];
+  /** Feature columns in the order of training; default: numeric columns that are no keys, in file order. */
+  readonly features?: readonly string[];
+  readonly scorer?: 'auto' | 'onnxruntime';
+  /** Also profile inputs and predictions. */
+  readonly profile?: boolean;
+  readonly json?: boolean;
+  /** Children; default one per core. */
+  readonly processes?: number;
+  readonly batchRows?: number;
+  readonly chunkRows?: number;
+  readonly device?: ScoreChunkJob['device'];
+}
+
+/** What `--json` prints. */
+export interface ScoreFileResult {
+  readonly rows: number;
+  /** From the first chunk's start to the output's appearance; starting processes is not in it. */
+  readonly seconds: number;
+  readonly rows_per_s: number;
+  /** All processes, their start included. */
+  readonly cpu_us_per_row: number;
+  /** Sum of the peaks of all processes. */
+  readonly peak_rss_mb: number;
+  readonly scorer: 'trees' | 'onnxruntime';
+  readonly scorer_reason: string;
+  readonly files: readonly { readonly path: string; readonly rows: number; readonly bytes: number }[];
+}
+
+const DEADLINE_MS = 24 * 3_600_000;
+const CHUNK_ROWS = 1_000_000;
+const BATCH_ROWS = 2_048;
+const NUMERIC = /^(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|BOOLEAN|FLOAT|DOUBLE|DECIMAL.*)$/;
+
+/** Runs the command; throws `CommandFailure` with exit code 1 (failed) or 2 (usage). */
+export async function scoreFile(options: ScoreFileOptions): Promise<void> {
+  const result = await scoreFiles(options, note);
+  if (options.json === true) print(JSON.stringify(result));
+  else
+    print(
+      `${result.rows} rows in ${result.seconds.toFixed(1)} s (${perSecond(result.rows_per_s)}) → ${options.output}`,
+    );
+}
+
+/** The command as a function: benches and tests call it. */
+export async function scoreFiles(options: ScoreFileOptions, log: (line: string) => void): Promise<ScoreFileResult> {
+  await assertUsage(options);
+  const scratch = await mkdtemp(join(tmpdir(), 'almanac-score-'));
+  const processes = options.processes ?? availableParallelism();
+  const pool = new EnginePool({ size: processes, scratch });
+  const staging = join(dirname(resolve(options.output)), `.${basename(options.output)}.${randomUUID()}.partial`);
+  try {
+    pool.warm();
+    const plan = await planWork(options, pool, { scratch, processes });
+    await mkdir(staging, { recursive: true });
+    const started = performance.now();
+    const receipts = await scoreChunks(options, pool, plan, { staging, scratch, log });
+    await publish(staging, resolve(options.output));
+    const seconds = (performance.now() - started) / 1_000;
+    return resultOf(options, receipts, seconds, pool);
+  } catch (error) {
+    if (error instanceof CommandFailure) throw error;
+    const message = error instanceof Error ? error.message : String(error);
+    const code = error instanceof EngineFault && error.kind === 'bad_job' ? exitCode.usage : exitCode.failed;
+    throw new CommandFailure(`score-file: ${message}`, code, { cause: error });
+  } finally {
+    await pool.close();
+    await rm(staging, { recursive: true, force: true });
+    await rm(scratch, { recursive: true, force: true });
+  }
+}
+
+interface Plan {
+  readonly chunks: readonly Chunk[];
+  readonly files: ReadonlyMap<string, InputFile>;
+  readonly model: PreparedModel;
+  readonly contract: Contract;
+  readonly rows: number;
+}
+
+async function assertUsage(options: ScoreFileOptions): Promise<void> {
+  const usage = (message: string) => new CommandFailure(`score-file: ${message}`, exitCode.usage);
+  if (options.keys.length === 0) throw usage('name the key columns with --keys id[,…]');
+  if (!existsSync(options.model)) throw usage(`${options.model}: there is no such model file`);
+  if (!existsSync(options.output)) return;
+  if (!(await stat(options.output)).isDirectory()) throw usage(`${options.output} is a file; name a folder`);
+  const foreign = (await readdir(options.output)).filter(name => !/^(part-\d+\.parquet|profile-\d+\.json)$/.test(name));
+  if (foreign.length > 0) {
+    throw usage(
+      `${options.output} holds ${foreign.slice(0, 3).join(', ')}, which is no output of score-file; name another folder`,
+    );
+  }
+}
+
+async function planWork(
+  options: ScoreFileOptions,
+  pool: EnginePool,
+  { scratch, processes }: { readonly scratch: string; readonly processes: number },
+): Promise<Plan> {
+  const found = await findInputFiles(options.input);
+  const inspection = await pool.run(
+    'inspect',
+    { files: found.map(({ path, format }) => ({ path, format })) },
+    { deadlineMs: DEADLINE_MS },
+  );
+  const constants = Object.keys(found[0]?.constants ?? {}).map((name): ColumnInfo => ({ name, type: 'VARCHAR' }));
+  const columns = [
+    ...inspection.columns,
+    ...constants.filter(({ name }) => !inspection.columns.some(c => c.name === name)),
+  ];
+  assertColumns([...options.keys, ...(options.features ?? [])], columns);
+  const features =
+    options.features ?? columns.filter(column => isFeature(column, options.keys)).map(column => column.name);
+  const model = await prepareModel(options, pool, { scratch, features, columns });
+  const chunks = planChunks(inspection.files, {
+    chunkRows: options.chunkRows ?? CHUNK_ROWS,
+    chunksWanted: processes,
+  });
+  const files = new Map(found.map(file => [file.path, file]));
+  return { chunks, files, model, contract: contractOf(options.keys, model), rows: inspection.rows };
+}
+
+function isFeature(column: ColumnInfo, keys: readonly string[]): boolean {
+  return !keys.includes(column.name) && NUMERIC.test(column.type);
+}
+
+/** A graph with named inputs may take texts; a matrix takes the numeric columns. */
+async function prepareModel(
+  options: ScoreFileOptions,
+  pool: EnginePool,
+  given: { readonly scratch: string; readonly features: readonly string[]; readonly columns: readonly ColumnInfo[] },
+): Promise<PreparedModel> {
+  const prepare = (columns: readonly string[]) =>
+    pool.run(
+      'prepare-model',
+      { onnx: resolve(options.model), columns, outputFolder: given.scratch },
+      { deadlineMs: DEADLINE_MS },
+    );
+  try {
+    return await prepare(given.features);
+  } catch (error) {
+    const mayBeText = error instanceof EngineFault && error.kind === 'bad_job' && options.features === undefined;
+    if (!mayBeText) throw error;
+    return await prepare(given.columns.map(column => column.name)).catch(() => {
+      throw error;
+    });
+  }
+}
+
+function assertColumns(wanted: readonly string[], columns: readonly ColumnInfo[]): void {
+  const known = columns.map(column => column.name);
+  const missing = wanted.filter(name => !known.includes(name));
+  if (missing.length > 0) {
+    throw new CommandFailure(
+      `score-file: no column ${missing.join(', ')} in the input; columns found: ${known.join(', ')}`,
+      exitCode.usage,
+    );
+  }
+}
+
+/** Without a definition nothing is known about the columns but their names: a NULL is NaN for the model. */
+function contractOf(keys: readonly string[], model: PreparedModel): Contract {
+  const inputs = model.signature.inputs.flatMap(tensor => tensor.columns.map(column => ({ tensor, column })));
+  return {
+    keys,
+    eventTime: null,
+    knownAt: null,
+    columns: inputs.map(({ tensor, column }) => ({
+      name: column.column,
+      type: tensor.type === 'string' ? 'category' : 'float',
+      role: 'feature',
+      min: null,
+      max: null,
+      nulls: { maxShare: 1, as: 'nan', default: null },
+      values: null,
+      unseen: 'other',
+      unique: false,
+      onFail: 'warn',
+      pii: false,
+    })),
+    rules: [],
+    forbidden: [],
+    quarantineBudget: 0,
+  };
+}
+
+interface Workplace {
+  readonly staging: string;
+  readonly scratch: string;
+  readonly log: (line: string) => void;
+}
+
+/** All chunks through the pool; the first fault stops the rest. */
+async function scoreChunks(
+  options: ScoreFileOptions,
+  pool: EnginePool,
+  plan: Plan,
+  { staging, scratch, log }: Workplace,
+): Promise<readonly ChunkReceipt[]> {
+  const stop = new AbortController();
+  const done = new Map<number, number>();
+  const progress = progressLine(plan.rows, log);
+  const receipts: ChunkReceipt[] = [];
+  let next = 0;
+  const work = async () => {
+    while (next < plan.chunks.length && !stop.signal.aborted) {
+      const index = next++;
+      const chunk = plan.chunks[index]!;
+      const outputFolder = join(scratch, `chunk-${index}`);
+      await mkdir(outputFolder, { recursive: true });
+      const receipt = await pool.run('score-chunk', jobOf(options, plan, chunk, outputFolder), {
+        deadlineMs: DEADLINE_MS,
+        signal: stop.signal,
+        onProgress: report => {
+          done.set(index, report.done);
+          progress(sum(done.values()));
+        },
+      });
+      done.set(index, chunk.rows);
+      progress(sum(done.values()));
+      receipts[index] = await moved(receipt, join(staging, partName(index)));
+    }
+  };
+  const workers = Array.from({ length: pool.size }, () =>
+    work().catch((error: unknown) => {
+      stop.abort();
+      throw error;
+    }),
+  );
+  const outcomes = await Promise.allSettled(workers);
+  // The first fault is the cause; the others are its cancellations.
+  const faults = outcomes.flatMap(outcome => (outcome.status === 'rejected' ? [outcome.reason as unknown] : []));
+  const cause = faults.find(fault => !(fault instanceof EngineFault && fault.kind === 'cancelled')) ?? faults[0];
+  if (cause !== undefined) throw cause;
+  return receipts;
+}
+
+function jobOf(options: ScoreFileOptions, plan: Plan, chunk: Chunk, outputFolder: string): ScoreChunkJob {
+  const inputs = chunk.inputs.map((range): InputRange => {
+    const file = plan.files.get(range.path)!;
+    return {
+      path: range.path,
+      format: file.format,
+      ...(range.rowGroups === undefined || file.format !== 'parquet' ? {} : { rowGroups: range.rowGroups }),
+      ...(Object.keys(file.constants).length === 0 ? {} : { constants: file.constants }),
+    };
+  });
+  return {
+    inputs,
+    rows: chunk.rows,
+    tables: {},
+    transform: null,
+    contract: plan.contract,
+    outputColumns: options.keys,
+    models: [
+      {
+        version: 1,
+        onnx: plan.model.onnx,
+        signature: plan.model.signature,
+        scorer: options.scorer ?? 'auto',
+        part: { kind: 'champion' },
+      },
+    ],
+    scoredAt: SCORED_AT,
+    baseline: null,
+    sliceColumns: [],
+    outputFolder,
+    batchRows: options.batchRows ?? BATCH_ROWS,
+    device: options.device ?? 'off',
+  };
+}
+
+/** One command has one as-of time, so that all parts agree. */
+const SCORED_AT = new Date().toISOString();
+
+function partName(index: number): string {
+  return `part-${String(index).padStart(5, '0')}.parquet`;
+}
+
+async function moved(receipt: ChunkReceipt, path: string): Promise<ChunkReceipt> {
+  if (receipt.predictions === null) return receipt;
+  await moveFile(receipt.predictions.path, path);
+  return { ...receipt, predictions: { ...receipt.predictions, path } };
+}
+
+/** Output and scratch may be on different file systems. */
+async function moveFile(from: string, to: string): Promise<void> {
+  const { copyFile } = await import('node:fs/promises');
+  await rename(from, to).catch(async () => {
+    await copyFile(from, to);
+    await rm(from);
+  });
+}
+
+/** Renames the finished folder into place; an earlier output of the command is replaced. */
+async function publish(staging: string, output: string): Promise<void> {
+  if (!existsSync(output)) {
+    await rename(staging, output);
+    return;
+  }
+  const old = `${staging}.old`;
+  await rename(output, old);
+  await rename(staging, output);
+  await rm(old, { recursive: true, force: true });
+}
+
+function resultOf(
+  options: ScoreFileOptions,
+  receipts: readonly ChunkReceipt[],
+  seconds: number,
+  pool: EnginePool,
+): ScoreFileResult {
+  const rows = sum(receipts.map(receipt => receipt.rowsScored));
+  const { cpuSeconds, peakRssMb } = pool.usage();
+  const used = receipts[0]?.scorers[0];
+  return {
+    rows,
+    seconds,
+    rows_per_s: Math.round(rows / seconds),
+    cpu_us_per_row: rows === 0 ? 0 : (cpuSeconds * 1e6) / rows,
+    peak_rss_mb: Math.round(peakRssMb),
+    scorer: used?.scorer ?? 'onnxruntime',
+    scorer_reason: used?.reason ?? 'no rows were scored',
+    files: receipts.map((receipt, index) => ({
+      path: join(options.output, partName(index)),
+      rows: receipt.predictions?.rows ?? 0,
+      bytes: receipt.predictions?.bytes ?? 0,
+    })),
+  };
+}
+
+function progressLine(total: number, log: (line: string) => void): (rows: number) => void {
+  const started = performance.now();
+  let lastMs = started;
+  return rows => {
+    const now = performance.now();
+    if (now - lastMs < 1_000) return;
+    lastMs = now;
+    const rate = rows / ((now - started) / 1_000);
+    log(`${rows} of ${total} rows (${Math.floor((100 * rows) / Math.max(1, total))} %), ${perSecond(rate)}`);
+  };
+}
+
+function perSecond(rate: number): string {
+  return rate >= 1e6 ? `${(rate / 1e6).toFixed(2)}M rows/s` : `${Math.round(rate / 1_000)}k rows/s`;
+}
+
+function sum(values: Iterable<number>): number {
+  let total = 0;
+  for (const value of values) total += value;
+  return total;
+}
