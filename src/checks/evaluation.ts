@@ -15,6 +15,7 @@ import { type Measured, measured, type Numbers, undefinedBecause } from '../stat
 import { quantileOfSorted } from '../stats/moments.ts';
 import { boundsOf } from './intervals.ts';
 import { checkResult, type Finding, judgeTable, plain } from './result.ts';
+import { everyRow, pick, resampled, rowsByCluster } from './row-clusters.ts';
 import { directionOf, measureQuality, type QualityMetric, qualityMetric } from './score-quality.ts';
 
 export interface EvaluationInput {
@@ -117,11 +118,10 @@ interface Difference {
 }
 
 function judgeNonInferiority(metric: QualityMetric, input: EvaluationInput, champion: Numbers): Finding {
-  const everyRow = Uint32Array.from({ length: input.labels.length }, (_, row) => row);
   const margin = input.champion.nonInferiorBy;
   // One-sided question, so the two-sided interval leaves twice the tail: 95 % confidence is a 90 % interval's lower end.
   const confidence = 2 * input.champion.confidence - 1;
-  const difference = compare(metric, input, champion, everyRow, confidence);
+  const difference = compare(metric, input, champion, everyRow(input.labels.length), confidence);
   const rows = input.labels.length;
   if (difference.value === null) {
     return {
@@ -185,7 +185,7 @@ function compareByBootstrap(
   rows: Uint32Array,
   confidence: number,
 ): Measured<Difference> {
-  const groups = clustersOf(input, rows);
+  const groups = rowsByCluster(input.clusters, rows);
   const direction = directionOf(metric);
   const quality = (scores: Numbers, chosen: Uint32Array) =>
     measureQuality(metric, pick(input.labels, chosen), pick(scores, chosen), input.threshold ?? undefined).value;
@@ -361,38 +361,6 @@ function errorOf(labels: Numbers, scores: Numbers): number | null {
 function intervalOfAuc(labels: Numbers, scores: Numbers, confidence: number) {
   const auc = delongAuc(labels, scores, confidence);
   return auc.value === null ? null : boundsOf(measured(auc.value.interval));
-}
-
-function clustersOf(input: EvaluationInput, rows: Uint32Array): Uint32Array[] {
-  if (input.clusters === null) return Array.from(rows, row => Uint32Array.of(row));
-  const groups = new Map<number, number[]>();
-  for (const row of rows) {
-    const cluster = input.clusters[row]!;
-    const known = groups.get(cluster);
-    if (known === undefined) groups.set(cluster, [row]);
-    else known.push(row);
-  }
-  return [...groups.values()].map(group => Uint32Array.from(group));
-}
-
-function resampled(groups: readonly Uint32Array[], multiplicities: Float64Array): Uint32Array {
-  let length = 0;
-  groups.forEach((group, index) => {
-    length += group.length * multiplicities[index]!;
-  });
-  const chosen = new Uint32Array(length);
-  let at = 0;
-  groups.forEach((group, index) => {
-    for (let copy = 0; copy < multiplicities[index]!; copy++) {
-      chosen.set(group, at);
-      at += group.length;
-    }
-  });
-  return chosen;
-}
-
-function pick(values: Numbers, rows: Uint32Array): Float64Array {
-  return Float64Array.from(rows, row => values[row]!);
 }
 
 function rowsWhere(ids: Int32Array, value: number): Uint32Array {

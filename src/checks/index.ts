@@ -9,6 +9,9 @@ export {
   type DriftWindow,
   driftValues,
 } from './drift.ts';
+export { type EvaluationInput, judgeChallenger } from './evaluation.ts';
 export { type FollowOptions, followIncidents } from './follow.ts';
+export { aucOfHistogram, type EstimateInput, estimateQualityOf, judgeQuality, type QualityInput } from './quality.ts';
 export { byUrgency, checkResult } from './result.ts';
+export { directionOf, isQualityMetric, measureQuality, type QualityMetric, qualityMetric } from './score-quality.ts';
 export { type ValidationInput, validateData } from './validation.ts';

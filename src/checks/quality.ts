@@ -1,0 +1,224 @@
+/** Realised quality from late labels, judged on interval bounds; and the estimate that stands in until they come. */
+
+import type { CheckResult } from '../domain/evidence.ts';
+import { type LabelCohort, maturityOf } from '../domain/labels.ts';
+import { clusterBootstrap } from '../stats/bootstrap.ts';
+import { type EstimatedMetric, estimateBand, estimateQuality } from '../stats/cbpe.ts';
+import { rocAuc } from '../stats/classification.ts';
+import { delongAuc } from '../stats/delong.ts';
+import { psi, psiNoiseFloor } from '../stats/divergence.ts';
+import { histogram } from '../stats/histogram.ts';
+import type { Numbers } from '../stats/measured.ts';
+import { sum } from '../stats/measured.ts';
+import { wilson } from './intervals.ts';
+import { type Finding, judgeTable, percent, plain } from './result.ts';
+import { everyRow, pick, resampled, rowsByCluster } from './row-clusters.ts';
+import { directionOf, measureQuality, type QualityMetric, qualityMetric } from './score-quality.ts';
+
+export interface QualityInput {
+  readonly metric: string;
+  /** Least quality (most, where less is better); null only measures. */
+  readonly min: number | null;
+  readonly minRows: number;
+  readonly cohort: Pick<LabelCohort, 'partition' | 'scored' | 'labelled'>;
+  readonly asOf: string;
+  readonly horizonDays: number;
+  readonly finalShares: readonly number[];
+  /** The labelled rows. */
+  readonly labels: Numbers;
+  readonly scores: Numbers;
+  /** Scores of the rows without a label, to see whether labels are missing at random; null when nobody kept them. */
+  readonly unlabelledScores: Numbers | null;
+  /** Inverse sampling probabilities when only a sample was labelled; null weighs all rows alike. */
+  readonly weights: Numbers | null;
+  readonly clusters: Int32Array | null;
+  readonly threshold: number | null;
+  readonly seed: number;
+}
+
+const selectionLimit = 0.1;
+
+/**
+ * `quality` fails when even the better end of its 95 % interval lies below the minimum, warns when only the value does, and
+ * is `insufficient` while the cohort is immature or too small. `label_coverage` and `label_selection` say what it rests on.
+ */
+export function judgeQuality(input: QualityInput): CheckResult[] {
+  return [
+    ...judgeTable('label_coverage', () => judgeCoverage(input)),
+    ...judgeTable('label_selection', () => judgeSelection(input)),
+    ...judgeTable('quality', () => judgeRealised(qualityMetric(input.metric), input)),
+  ];
+}
+
+function judgeCoverage(input: QualityInput): Finding {
+  const maturity = maturityOf(input);
+  const { scored, labelled } = input.cohort;
+  return {
+    status: maturity.kind === 'mature' ? 'pass' : 'insufficient',
+    value: maturity.coverage,
+    interval: wilson(Math.min(labelled, scored), scored),
+    rows: scored,
+    reason: `${percent(maturity.coverage)} of ${scored} rows have a label; ${maturity.reason}`,
+  };
+}
+
+/** Do labelled and unlabelled rows score alike? If not, the metric describes the labelled ones only. */
+function judgeSelection(input: QualityInput): Finding | null {
+  const rest = input.unlabelledScores;
+  const rows = input.labels.length;
+  if (rest === null || rest.length === 0) return null;
+  const ascending = Float64Array.from(rest).sort();
+  const edges = Array.from({ length: 9 }, (_, index) => ascending[Math.floor(((index + 1) / 10) * (rest.length - 1))]!);
+  const distinct = [...new Set(edges)];
+  const found = psi(histogram(rest, distinct), histogram(input.scores, distinct));
+  const noise = psiNoiseFloor({ n: rest.length, m: rows, bins: distinct.length + 1 }).value;
+  if (found.value === null || noise === null)
+    return { status: 'insufficient', rows, reason: 'too few scores to compare' };
+  const limit = Math.max(selectionLimit, noise);
+  const biased = found.value.psi >= limit;
+  return {
+    status: biased ? 'warn' : 'pass',
+    value: found.value.psi,
+    severity: found.value.psi,
+    limit,
+    limitSource: noise > selectionLimit ? 'noise floor' : 'material floor',
+    rows,
+    reason: `PSI ${plain(found.value.psi)} between scores with and without a label${biased ? ': labels are not missing at random, weigh them by inverse propensity' : ''}`,
+  };
+}
+
+function judgeRealised(metric: QualityMetric, input: QualityInput): Finding {
+  const rows = input.labels.length;
+  const maturity = maturityOf(input);
+  const base = {
+    rows,
+    limit: input.min,
+    limitSource: input.min === null ? null : 'declared',
+    weight: 'required' as const,
+  };
+  const measured = measureWithInterval(metric, input);
+  if (measured === null)
+    return {
+      ...base,
+      status: 'insufficient',
+      reason: `${metric} is undefined on ${rows} labelled rows (one class, or none)`,
+    };
+  const { value, low, high } = measured;
+  const details = {
+    metric,
+    coverage: maturity.coverage,
+    mature: maturity.kind === 'mature',
+    baseRate: sum(input.labels) / rows,
+  };
+  const found = { ...base, value, interval: [low, high] as const, details };
+  const text = `${metric} ${plain(value)} (${plain(low)} to ${plain(high)} with 95 % confidence) on ${rows} labelled rows`;
+  if (maturity.kind === 'immature') return { ...found, status: 'insufficient', reason: `${text}; ${maturity.reason}` };
+  if (rows < input.minRows) return { ...found, status: 'insufficient', reason: `${text}; ${input.minRows} are needed` };
+  if (input.min === null) return { ...found, status: 'pass', reason: text };
+  const direction = directionOf(metric);
+  const better = direction === 1 ? high : low;
+  const wanted = `${direction === 1 ? 'at least' : 'at most'} ${plain(input.min)} wanted`;
+  if (direction * (better - input.min) < 0) return { ...found, status: 'fail', reason: `${text}, ${wanted}` };
+  return { ...found, status: direction * (value - input.min) < 0 ? 'warn' : 'pass', reason: `${text}, ${wanted}` };
+}
+
+function measureWithInterval(
+  metric: QualityMetric,
+  input: QualityInput,
+): { value: number; low: number; high: number } | null {
+  const { labels, scores, weights, clusters } = input;
+  if (metric === 'auc' && weights === null && clusters === null) {
+    const auc = delongAuc(labels, scores).value;
+    return auc === null ? null : { value: auc.auc, low: auc.interval.low, high: auc.interval.high };
+  }
+  const groups = rowsByCluster(clusters, everyRow(labels.length));
+  const quality = (rows: Uint32Array) =>
+    metric === 'auc' && weights !== null
+      ? rocAuc(pick(labels, rows), pick(scores, rows), pick(weights, rows)).value
+      : measureQuality(metric, pick(labels, rows), pick(scores, rows), input.threshold ?? undefined).value;
+  const interval = clusterBootstrap({
+    clusters: groups.length,
+    seed: input.seed,
+    resamples: labels.length > 20_000 ? 300 : 1000,
+    statistic: multiplicities => quality(resampled(groups, multiplicities)),
+  }).value;
+  return interval === null ? null : { value: interval.estimate, low: interval.low, high: interval.high };
+}
+
+export interface EstimateInput {
+  readonly metric: EstimatedMetric;
+  readonly min: number | null;
+  /** Calibrated probabilities of the window, and the calls made from them. */
+  readonly probabilities: Numbers;
+  readonly threshold: number;
+  /** Standard deviation of one row's contribution on the labelled reference (`stats/cbpe.componentDeviations`). */
+  readonly deviation: number;
+  /** Share of rows with a value the training never saw (unseen category, beyond the reference's extremes). */
+  readonly unknownShare: number;
+}
+
+/** Above this share of rows in regions the model never saw, an estimate from its own confidence is a guess. */
+const unknownShareMax = 0.05;
+
+/** CBPE: quality expected if the model's probabilities still mean what they say. Blind to a change of the concept. */
+export function estimateQualityOf(input: EstimateInput): CheckResult[] {
+  return judgeTable('estimated_quality', () => {
+    const rows = input.probabilities.length;
+    const base = { rows, limit: input.min, limitSource: input.min === null ? null : 'declared' };
+    if (input.unknownShare > unknownShareMax) {
+      return {
+        ...base,
+        status: 'insufficient',
+        reason: `${percent(input.unknownShare)} of the rows lie where the model never learned: no estimate`,
+      };
+    }
+    const predicted = Uint8Array.from({ length: rows }, (_, row) =>
+      input.probabilities[row]! >= input.threshold ? 1 : 0,
+    );
+    const estimated = estimateQuality(input.probabilities, predicted);
+    if (estimated.value === null) return { ...base, status: 'insufficient', reason: estimated.reason };
+    const value = estimated.value[input.metric];
+    if (value.value === null) return { ...base, status: 'insufficient', reason: value.reason };
+    const band = estimateBand(value.value, { deviation: input.deviation, rows }).value;
+    if (band === null) return { ...base, status: 'insufficient', reason: 'no rows' };
+    const text = `estimated ${input.metric} ${plain(value.value)} (${plain(band.low)} to ${plain(band.high)})`;
+    const below = input.min !== null && band.high < input.min;
+    return {
+      ...base,
+      status: below ? 'warn' : 'pass',
+      value: value.value,
+      interval: [band.low, band.high],
+      reason: `${text}${input.min === null ? '' : `, at least ${plain(input.min)} wanted`}; assumes that the concept has not changed`,
+      details: { metric: input.metric, method: 'CBPE' },
+    };
+  });
+}
+
+/** AUC with DeLong's variance from a score histogram by label; ties inside a bin count half. Null with one class. */
+export function aucOfHistogram(
+  positives: Numbers,
+  negatives: Numbers,
+): { readonly value: number; readonly interval: readonly [number, number]; readonly rows: number } | null {
+  const p = sum(positives);
+  const n = sum(negatives);
+  if (p < 2 || n < 2) return null;
+  let auc = 0;
+  let below = 0;
+  const placements: { ofPositive: number; ofNegative: number }[] = [];
+  let positivesBelow = 0;
+  for (let bin = 0; bin < positives.length; bin++) {
+    const ofPositive = (below + negatives[bin]! / 2) / n;
+    placements.push({ ofPositive, ofNegative: 1 - (positivesBelow + positives[bin]! / 2) / p });
+    auc += (positives[bin]! * ofPositive) / p;
+    below += negatives[bin]!;
+    positivesBelow += positives[bin]!;
+  }
+  let variancePositive = 0;
+  let varianceNegative = 0;
+  placements.forEach(({ ofPositive, ofNegative }, bin) => {
+    variancePositive += positives[bin]! * (ofPositive - auc) ** 2;
+    varianceNegative += negatives[bin]! * (ofNegative - auc) ** 2;
+  });
+  const half = 1.96 * Math.sqrt(variancePositive / (p - 1) / p + varianceNegative / (n - 1) / n);
+  return { value: auc, interval: [Math.max(0, auc - half), Math.min(1, auc + half)], rows: p + n };
+}

@@ -1,0 +1,78 @@
+/** Late labels: cohorts by prediction date and model version, and when a cohort has ripened enough to be judged. */
+
+/** One cohort as it is known at one as-of time. A later look is a new document, never a correction of an old one. */
+export interface LabelCohort {
+  readonly model: string;
+  readonly version: string;
+  /** Prediction date, ISO. */
+  readonly partition: string;
+  /** Rows that were scored and may get a label. */
+  readonly scored: number;
+  readonly labelled: number;
+  /** Share labelled by age: [days since the prediction, share], ascending. */
+  readonly maturity: readonly (readonly [ageDays: number, share: number])[];
+}
+
+/** A cohort counts as mature with 95 % of the labels that cohorts of its kind end up with. */
+export const matureShare = 0.95;
+
+export type Maturity =
+  | { readonly kind: 'mature'; readonly coverage: number; readonly reason: string }
+  | { readonly kind: 'immature'; readonly coverage: number; readonly reason: string };
+
+/**
+ * Mature is a cohort older than the label horizon, or one that reached 95 % of the share at which earlier cohorts ended.
+ * A young cohort is biased, not merely small: what is reported first is rarely typical.
+ */
+export function maturityOf(input: {
+  readonly cohort: Pick<LabelCohort, 'partition' | 'scored' | 'labelled'>;
+  readonly asOf: string;
+  readonly horizonDays: number;
+  /** Final shares of earlier, complete cohorts. */
+  readonly finalShares: readonly number[];
+}): Maturity {
+  const { cohort, asOf, horizonDays, finalShares } = input;
+  const coverage = cohort.scored === 0 ? 0 : cohort.labelled / cohort.scored;
+  const ageDays = (Date.parse(asOf) - Date.parse(cohort.partition)) / 86_400_000;
+  if (ageDays >= horizonDays) {
+    return {
+      kind: 'mature',
+      coverage,
+      reason: `${cohort.partition} is ${ageDays.toFixed(0)} days old, labels take ${horizonDays}`,
+    };
+  }
+  const usual = finalShares.length < 3 ? null : [...finalShares].sort((a, b) => a - b)[finalShares.length >> 1]!;
+  if (usual !== null && coverage >= matureShare * usual) {
+    return {
+      kind: 'mature',
+      coverage,
+      reason: `${cohort.partition} has ${(100 * coverage).toFixed(0)} % of its labels, earlier cohorts end at ${(100 * usual).toFixed(0)} %`,
+    };
+  }
+  return {
+    kind: 'immature',
+    coverage,
+    reason: `${cohort.partition} is ${ageDays.toFixed(1)} days old, labels take ${horizonDays}: ${(100 * coverage).toFixed(0)} % are in`,
+  };
+}
+
+/** The maturity curve of finished cohorts: mean share labelled by age, and of how many cohorts. */
+export function maturityCurve(
+  cohorts: readonly LabelCohort[],
+): readonly { readonly ageDays: number; readonly share: number; readonly cohorts: number }[] {
+  const byAge = new Map<number, number[]>();
+  for (const cohort of cohorts) {
+    for (const [ageDays, share] of cohort.maturity) {
+      const known = byAge.get(ageDays);
+      if (known === undefined) byAge.set(ageDays, [share]);
+      else known.push(share);
+    }
+  }
+  return [...byAge]
+    .toSorted(([left], [right]) => left - right)
+    .map(([ageDays, shares]) => ({
+      ageDays,
+      share: shares.reduce((total, share) => total + share, 0) / shares.length,
+      cohorts: shares.length,
+    }));
+}
