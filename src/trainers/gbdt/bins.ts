@@ -3,7 +3,7 @@
  * float32 numbers between two values that occur, so `value <= cut` means the same here and in the exported graph.
  */
 import type { Random } from '../random.ts';
-import { sampleIndices } from '../random.ts';
+import { GROUP_BYTES } from './kernel.ts';
 import type { Workspace } from './layout.ts';
 
 const SAMPLE_ROWS = 100_000;
@@ -21,51 +21,49 @@ export interface Binning {
 
 /** Cuts of a column; none for a column with one value. `maxBins` counts without the bin of the missing values. */
 export function findCuts(column: Float32Array, maxBins: number, random: Random): Float32Array {
-  const sample =
-    column.length <= SAMPLE_ROWS
-      ? column.slice()
-      : Float32Array.from(sampleIndices(random, column.length, SAMPLE_ROWS), row => column[row]!);
-  // NaN sorts to the end.
-  sample.sort();
-  let present = sample.length;
-  while (present > 0 && Number.isNaN(sample[present - 1]!)) present--;
-
+  const { values, counts } = distinctValues(sampleColumn(column, random));
   const cuts: number[] = [];
-  let rest = present;
+  let rest = counts.reduce((sum, count) => sum + count, 0);
   let inBin = 0;
-  for (let index = 0; index < present; ) {
-    const value = sample[index]!;
-    let end = index + 1;
-    while (end < present && sample[end] === value) end++;
-    if (end === present) break;
-    inBin += end - index;
-    const next = sample[end]!;
-    let afterNext = end + 1;
-    while (afterNext < present && sample[afterNext] === next) afterNext++;
-    // Aim at equal bins of what is left; a value heavy enough to fill a bin gets one of its own.
-    const aim = rest / (maxBins - cuts.length);
-    const overshoots = inBin + (afterNext - end) / 2 > aim;
-    if (
-      cuts.length < maxBins - 1 &&
-      (inBin >= aim || overshoots || distinctFit(sample, present, end, maxBins - cuts.length))
-    ) {
-      cuts.push(cutBetween(value, next));
+  for (let index = 0; index < values.length - 1 && cuts.length < maxBins - 1; index++) {
+    inBin += counts[index]!;
+    const binsLeft = maxBins - cuts.length;
+    // Aim at equal bins of what is left; when every value left can have a bin of its own, it gets one.
+    const aim = rest / binsLeft;
+    const eachFits = values.length - index <= binsLeft;
+    if (eachFits || inBin + counts[index + 1]! / 2 > aim) {
+      cuts.push(cutBetween(values[index]!, values[index + 1]!));
       rest -= inBin;
       inBin = 0;
     }
-    index = end;
   }
   return Float32Array.from(cuts);
 }
 
-/** True when every value from `from` on, and the one before, can have a bin of its own. */
-function distinctFit(sorted: Float32Array, end: number, from: number, bins: number): boolean {
-  let distinct = 1;
-  for (let index = from; index < end && distinct <= bins; distinct++) {
-    const value = sorted[index]!;
-    while (index < end && sorted[index] === value) index++;
+/** At most SAMPLE_ROWS values, one drawn from each of as many equal stretches of the column. */
+function sampleColumn(column: Float32Array, random: Random): Float32Array {
+  if (column.length <= SAMPLE_ROWS) return column.slice();
+  const stretch = column.length / SAMPLE_ROWS;
+  return Float32Array.from({ length: SAMPLE_ROWS }, (_, index) => column[Math.floor((index + random()) * stretch)]!);
+}
+
+/** The values that occur, ascending, with how often each does; NaN is no value. Sorts `sample`. */
+function distinctValues(sample: Float32Array): {
+  readonly values: readonly number[];
+  readonly counts: readonly number[];
+} {
+  const values: number[] = [];
+  const counts: number[] = [];
+  for (const value of sample.sort()) {
+    // NaN sorts to the end.
+    if (Number.isNaN(value)) break;
+    if (value === values.at(-1)) counts[counts.length - 1]!++;
+    else {
+      values.push(value);
+      counts.push(1);
+    }
   }
-  return distinct <= bins;
+  return { values, counts };
 }
 
 /** A finite float32 t with a <= t < b: the middle, or `a` when the middle rounds to `b`. */
@@ -75,25 +73,47 @@ function cutBetween(a: number, b: number): number {
   return middle >= a && middle < b ? middle : a;
 }
 
-/** Writes the bins of all rows into the groups of the workspace, a block of rows at a time so that the block stays cached. */
+/** Writes the bins of all rows, by group and by feature, a block of rows at a time so that the block stays cached. */
 export function fillBins(workspace: Workspace, columns: readonly Float32Array[], binnings: readonly Binning[]): void {
   const { layout, bytes } = workspace;
   for (const group of layout.groups) {
-    const members = binnings.slice(group.first, group.first + group.size).map(({ feature, cuts }) => {
+    const members = binnings.slice(group.first, group.first + group.size).map(({ feature, cuts }, index) => {
       const padded = new Float32Array(CUTS).fill(Infinity);
       padded.set(cuts);
-      return { column: columns[feature]!, padded, missing: cuts.length + 1 };
+      const byFeature = layout.columns + (group.first + index) * layout.rows;
+      return {
+        column: columns[feature]!,
+        cuts: padded,
+        missing: cuts.length + 1,
+        byFeature,
+        byGroup: group.bins + index,
+      };
     });
     for (let from = 0; from < layout.rows; from += ROWS_PER_BLOCK) {
-      const to = Math.min(layout.rows, from + ROWS_PER_BLOCK);
-      members.forEach(({ column, padded, missing }, index) => {
-        let at = group.bins + from * group.size + index;
-        for (let row = from; row < to; row++, at += group.size) {
-          const value = column[row]!;
-          bytes[at] = Number.isNaN(value) ? missing : binOf(padded, value);
-        }
-      });
+      const range = { from, to: Math.min(layout.rows, from + ROWS_PER_BLOCK) };
+      for (const member of members) fillBlock(bytes, member, range);
     }
+  }
+}
+
+interface BinnedColumn {
+  readonly column: Float32Array;
+  readonly cuts: Float32Array;
+  readonly missing: number;
+  readonly byFeature: number;
+  readonly byGroup: number;
+}
+
+function fillBlock(
+  bytes: Uint8Array,
+  { column, cuts, missing, byFeature, byGroup }: BinnedColumn,
+  { from, to }: { readonly from: number; readonly to: number },
+): void {
+  for (let row = from; row < to; row++) {
+    const value = column[row]!;
+    const bin = Number.isNaN(value) ? missing : binOf(cuts, value);
+    bytes[byFeature + row] = bin;
+    bytes[byGroup + row * GROUP_BYTES] = bin;
   }
 }
 

@@ -73,6 +73,7 @@ class Boosting {
   readonly #training: Uint32Array;
   readonly #validation: Uint32Array;
   readonly #lossRows: Uint32Array;
+  readonly #weightMax: number;
 
   constructor(input: BoostInput, workspace: Workspace, team: Team) {
     this.#input = input;
@@ -85,12 +86,14 @@ class Boosting {
     this.#validation = sampleIndices(this.#random, rows, held);
     this.#training = complement(this.#validation, rows);
     const sampled = sampleIndices(this.#random, this.#training.length, LOSS_ROWS);
+    this.#weightMax = input.weights.reduce((largest, weight) => Math.max(largest, weight), 0);
     this.#lossRows = sampled.map(position => this.#training[position]!);
   }
 
   async run(report: (progress: TrainingProgress) => void): Promise<Boosted> {
     const { task, parameters, outputs } = this.#input;
     const base = baseScores(task, this.#workspace, this.#training);
+    for (let output = 0; output < outputs; output++) this.#startScores(output, base[output]!);
     const trees: Tree[] = [];
     const rounds: TrainingProgress[] = [];
     let best = { round: 0, loss: Infinity };
@@ -120,17 +123,13 @@ class Boosting {
   #addTree(round: number, output: number, base: number): Tree {
     const { task, outputs, parameters, binnings } = this.#input;
     const workspace = this.#workspace;
-    if (round === 1) this.#startScores(output, base);
     const sample = this.#sampleRows();
     workspace.order.set(sample);
     this.#sampleFeatures();
-    const scales = gradientScales(task, workspace, this.#training);
+    const scales = gradientScales(task, workspace, this.#training, this.#weightMax);
     const tasks = Math.ceil(workspace.layout.rows / ROWS_PER_TASK);
     // All outputs of a round start from the same probabilities.
-    if (task === 'multiclass' && output === 0) {
-      if (round === 1) for (let other = 1; other < outputs; other++) this.#startScores(other, 0);
-      this.#team.run(step.probabilities, tasks);
-    }
+    if (task === 'multiclass' && output === 0) this.#team.run(step.probabilities, tasks);
     const salt = Math.floor(this.#random() * 2 ** 31);
     putGradients(workspace, { task, output, gradientScale: scales.gradient, hessianScale: scales.hessian, salt });
     this.#team.run(step.gradients, tasks);

@@ -132,14 +132,12 @@ function partitionRows(workspace: Workspace, team: Team, leaf: Leaf, split: Cand
   const present = valueBins[split.feature]!;
   for (let bin = 0; bin < present; bin++) table[bin] = bin <= split.bin ? 1 : 0;
   if (present < table.length) table[present] = split.missingLeft;
-  const group = layout.groups.find(({ first, size }) => split.feature < first + size)!;
   const count = leaf.end - leaf.begin >= PARALLEL_PARTITION_ROWS ? layout.threads : 1;
   putPartition(workspace, {
     begin: leaf.begin,
     end: leaf.end,
     segments: count,
-    bins: group.bins + split.feature - group.first,
-    stride: group.size,
+    bins: layout.columns + split.feature * layout.rows,
   });
   team.run(step.partition, count);
 

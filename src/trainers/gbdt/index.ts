@@ -3,6 +3,7 @@
  * values and ordered categories. Seeded; the model does not depend on the number of threads.
  */
 import { unknownName } from '../../domain/nearest.ts';
+import { finishScores } from '../activation.ts';
 import { describeParameters, ParameterError, parseParameters, weightsOfClasses } from '../parameters.ts';
 import { seededRandom } from '../random.ts';
 import {
@@ -20,7 +21,7 @@ import { type Boosted, boost } from './boost.ts';
 import { type OrderedCategories, orderCategories } from './categories.ts';
 import { exportTrees } from './export.ts';
 import { type GbdtParameters, gbdtParameters } from './parameters.ts';
-import { finish, flatten, sumTrees, type Tree } from './tree.ts';
+import { flatten, sumTrees, type Tree } from './tree.ts';
 
 const name = 'gbdt';
 
@@ -76,7 +77,7 @@ function trainedModel(
   const flat = trees.map(flatten);
   return {
     signature,
-    predict: columns => finish(signature.task, sumTrees(flat, columns, outputs), outputs),
+    predict: columns => finishScores(signature.task, sumTrees(flat, columns, outputs), outputs),
     toOnnx: metadata => exportTrees(trees, outputs, signature, metadata),
     importance: { kind: 'gain', values: gainShares(trees, given.features) },
     rounds,

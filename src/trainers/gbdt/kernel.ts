@@ -15,20 +15,24 @@ import { assembleModule, type Code, loopUntil, type WasmFunction, wasm, whenLess
 export const BINS = 256;
 /** Bytes of one feature in a histogram: per bin a double for the hessian and one for the gradient. */
 export const FEATURE_BYTES = BINS * 16;
-/** Bytes of one feature in a thread's scratch: one word per bin. */
-export const SCRATCH_BYTES = BINS * 8;
+/** Features of a group at most, and bytes of its bins per row: one vector, which never straddles two cache lines. */
+export const GROUP_BYTES = 16;
+const SCRATCH_BYTES = BINS * 8;
+const GATHER_ROWS = 256;
+/** A thread's scratch: one word per bin of a group, then the bins and gradients of the gathered rows. */
+export const THREAD_BYTES = GROUP_BYTES * SCRATCH_BYTES + GATHER_ROWS * (GROUP_BYTES + 8);
 export const BLOCK_ROWS = 1 << 14;
 /** Largest fixed-point magnitude of one row: BLOCK_ROWS of them fit into 31 bits. */
 export const FIXED_MAX = 2 ** 17 - 1;
 
 export interface Kernel {
-  /** Adds rows[begin, end) to the histogram of a group of `size` features at `histogram`; `bins` has `size` bytes per row. */
+  /** Adds rows[begin, end) to the histogram of a group of `size` features at `histogram`; `bins` has GROUP_BYTES per row. */
   histogram(size: number, job: HistogramJob): void;
   /** parent -= child, for `bytes` bytes. */
   subtract(parent: number, child: number, bytes: number): void;
   /**
    * Rows with table[bin] = 1 move to the front of rows[begin, end), the others to `aside`, both in their order; gives the
-   * number of rows in front. `bins` is the address of the feature's first byte.
+   * number of rows in front. `bins` has one byte per row.
    */
   partition(job: PartitionJob): number;
 }
@@ -48,12 +52,11 @@ export interface PartitionJob {
   readonly begin: number;
   readonly end: number;
   readonly bins: number;
-  readonly stride: number;
   readonly table: number;
   readonly aside: number;
 }
 
-/** Compiles the kernel for the given group sizes; `scratch` is this thread's own area of `max(sizes) × SCRATCH_BYTES`. */
+/** Compiles the kernel for the given group sizes; `scratch` is this thread's own area of THREAD_BYTES. */
 export function compileKernel(memory: WebAssembly.Memory, sizes: readonly number[], scratch: number): Kernel {
   const pages = memory.buffer.byteLength / 65_536;
   const functions = [...sizes.map(size => histogramFunction(size, scratch)), subtractFunction, partitionFunction];
@@ -77,49 +80,66 @@ export function compileKernel(memory: WebAssembly.Memory, sizes: readonly number
     subtract(parent, child, bytes) {
       subtract(parent, parent + bytes, child);
     },
-    partition({ rows, begin, end, bins, stride, table, aside }) {
+    partition({ rows, begin, end, bins, table, aside }) {
       const front = rows + 4 * begin;
-      return (partition(front, rows + 4 * end, bins, stride, table, aside) - front) / 4;
+      return (partition(front, rows + 4 * end, bins, table, aside) - front) / 4;
     },
   };
 }
 
-/** (row, rowEnd, gradients, bins, histogram): one block of at most BLOCK_ROWS rows. */
+/**
+ * (row, rowEnd, gradients, bins, histogram): at most BLOCK_ROWS rows.
+ *
+ * The rows of a leaf lie scattered in memory. A tight loop first brings a few hundred of them together, so that many cache
+ * misses are under way at once; counting straight from where they lie would wait for nearly every row.
+ */
 function histogramFunction(size: number, scratch: number): WasmFunction {
-  const [row, rowEnd, gradients, bins, histogram, index, word] = [0, 1, 2, 3, 4, 5, 6];
-  const count = Array.from({ length: size }, (_, feature): Code => {
-    const slot = scratch + feature * SCRATCH_BYTES;
-    return [
-      ...[
-        ...wasm.get(index),
-        ...wasm.load8(feature),
-        ...wasm.constant(3),
-        ...wasm.shiftLeft,
-        ...wasm.tee(histogram + 2),
-      ],
-      ...[
-        ...wasm.get(histogram + 2),
-        ...wasm.load64(slot),
-        ...wasm.get(word + 1),
-        ...wasm.add64,
-        ...wasm.store64(slot),
-      ],
-    ];
-  }).flat();
-  const perRow: Code = [
-    // word = gradients[row]; index = address of the row's bins
-    ...[...wasm.get(row), ...wasm.load(0), ...wasm.tee(index), ...wasm.constant(3), ...wasm.shiftLeft],
-    ...[...wasm.get(gradients), ...wasm.add, ...wasm.load64(0), ...wasm.set(word + 1)],
+  const [row, rowEnd, gradients, bins, histogram] = [0, 1, 2, 3, 4];
+  const [index, end, gathered, bin, word] = [5, 6, 7, 8, 9];
+  const gatheredBins = scratch + GROUP_BYTES * SCRATCH_BYTES;
+  const gatheredWords = gatheredBins + GATHER_ROWS * GROUP_BYTES;
+  const gather: Code = [
+    ...[...wasm.get(row), ...wasm.load(0), ...wasm.set(index)],
+    ...[...wasm.get(gathered), ...wasm.constant(1), ...wasm.shiftLeft],
     ...[
       ...wasm.get(index),
-      ...wasm.constant(size),
-      ...wasm.multiply,
+      ...wasm.constant(4),
+      ...wasm.shiftLeft,
       ...wasm.get(bins),
       ...wasm.add,
-      ...wasm.set(index),
+      ...wasm.loadVector(0),
     ],
-    ...count,
+    ...wasm.storeVector(gatheredBins),
+    ...wasm.get(gathered),
+    ...[
+      ...wasm.get(index),
+      ...wasm.constant(3),
+      ...wasm.shiftLeft,
+      ...wasm.get(gradients),
+      ...wasm.add,
+      ...wasm.load64(0),
+    ],
+    ...wasm.store64(gatheredWords),
+    ...[...wasm.get(gathered), ...wasm.constant(8), ...wasm.add, ...wasm.set(gathered)],
     ...[...wasm.get(row), ...wasm.constant(4), ...wasm.add, ...wasm.set(row)],
+  ];
+  const count: Code = [
+    ...[...wasm.get(index), ...wasm.load64(gatheredWords), ...wasm.set(word)],
+    ...[...wasm.get(index), ...wasm.constant(1), ...wasm.shiftLeft, ...wasm.set(end)],
+    ...Array.from({ length: size }, (_, feature): Code => {
+      const slot = scratch + feature * SCRATCH_BYTES;
+      const at: Code = [
+        ...wasm.get(end),
+        ...wasm.load8(gatheredBins + feature),
+        ...wasm.constant(3),
+        ...wasm.shiftLeft,
+      ];
+      return [
+        ...[...at, ...wasm.tee(bin), ...wasm.get(bin), ...wasm.load64(slot)],
+        ...[...wasm.get(word), ...wasm.add64, ...wasm.store64(slot)],
+      ];
+    }).flat(),
+    ...[...wasm.get(index), ...wasm.constant(8), ...wasm.add, ...wasm.set(index)],
   ];
   const empty: Code = [
     ...[...wasm.get(histogram), ...wasm.get(histogram), ...wasm.loadVector(0)],
@@ -129,17 +149,25 @@ function histogramFunction(size: number, scratch: number): WasmFunction {
     ...[...wasm.get(histogram), ...wasm.constant(16), ...wasm.add, ...wasm.set(histogram)],
     ...[...wasm.get(index), ...wasm.constant(8), ...wasm.add, ...wasm.set(index)],
   ];
+  const batch: Code = [
+    // end = min(row + GATHER_ROWS rows, rowEnd)
+    ...[...wasm.get(row), ...wasm.constant(4 * GATHER_ROWS), ...wasm.add, ...wasm.tee(end), ...wasm.get(rowEnd)],
+    ...[...wasm.get(end), ...wasm.get(rowEnd), ...wasm.lessUnsigned, ...wasm.select, ...wasm.set(end)],
+    ...[...wasm.constant(0), ...wasm.set(gathered)],
+    ...loopUntil(row, end, gather),
+    ...[...wasm.constant(0), ...wasm.set(index)],
+    ...loopUntil(index, gathered, count),
+  ];
   return {
     name: `histogram${size}`,
     parameters: 5,
-    // 5: index, 6: bin offset and then the scratch's end; 7 (i64): the row's word
-    locals: 2,
+    locals: 4,
     locals64: 1,
     returns: false,
     body: [
-      ...whenLess(wasm.get(row), wasm.get(rowEnd), loopUntil(row, rowEnd, perRow)),
-      ...[...wasm.constant(0), ...wasm.set(index), ...wasm.constant(size * SCRATCH_BYTES), ...wasm.set(word)],
-      ...loopUntil(index, word, empty),
+      ...whenLess(wasm.get(row), wasm.get(rowEnd), loopUntil(row, rowEnd, batch)),
+      ...[...wasm.constant(0), ...wasm.set(index), ...wasm.constant(size * SCRATCH_BYTES), ...wasm.set(end)],
+      ...loopUntil(index, end, empty),
     ],
   };
 }
@@ -159,12 +187,12 @@ const subtractFunction: WasmFunction = {
   ]),
 };
 
-/** (row, rowEnd, bins, stride, table, aside) → address after the last row in front */
+/** (row, rowEnd, bins, table, aside) → address after the last row in front */
 const partitionFunction: WasmFunction = (() => {
-  const [row, rowEnd, bins, stride, table, aside, front, current, goes] = [0, 1, 2, 3, 4, 5, 6, 7, 8];
+  const [row, rowEnd, bins, table, aside, front, current, goes] = [0, 1, 2, 3, 4, 5, 6, 7];
   const perRow: Code = [
     ...[...wasm.get(row), ...wasm.load(0), ...wasm.set(current)],
-    ...[...wasm.get(current), ...wasm.get(stride), ...wasm.multiply, ...wasm.get(bins), ...wasm.add, ...wasm.load8(0)],
+    ...[...wasm.get(current), ...wasm.get(bins), ...wasm.add, ...wasm.load8(0)],
     ...[...wasm.get(table), ...wasm.add, ...wasm.load8(0), ...wasm.constant(2), ...wasm.shiftLeft, ...wasm.set(goes)],
     // Written to both sides; only one pointer moves. The front never overtakes the row being read.
     ...[...wasm.get(front), ...wasm.get(current), ...wasm.store(0)],
@@ -175,7 +203,7 @@ const partitionFunction: WasmFunction = (() => {
   ];
   return {
     name: 'partition',
-    parameters: 6,
+    parameters: 5,
     locals: 3,
     locals64: 0,
     returns: true,

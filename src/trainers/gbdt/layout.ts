@@ -1,10 +1,8 @@
 /** Where everything of one training lies in the shared memory. All threads see the same bytes through these views. */
-import { BINS, compileKernel, FEATURE_BYTES, type Kernel, SCRATCH_BYTES } from './kernel.ts';
+import { BINS, compileKernel, FEATURE_BYTES, GROUP_BYTES, type Kernel, THREAD_BYTES } from './kernel.ts';
 
 const PAGE_BYTES = 65_536;
 const MEMORY_MAX = 2 ** 32;
-/** Two groups for two threads with the usual few dozen features; more features than this per group only cost code size. */
-const GROUP_FEATURES_MAX = 16;
 /** Values of one split candidate, see `Candidates`. */
 export const CANDIDATE_FIELDS = 6;
 export const COMMAND_FIELDS = 24;
@@ -24,7 +22,6 @@ export interface Layout extends Shape {
   /** First feature and feature count of each group; the bins of a group lie row by row. */
   readonly groups: readonly { readonly first: number; readonly size: number; readonly bins: number }[];
   readonly scratch: number;
-  readonly scratchBytes: number;
   readonly control: number;
   readonly command: number;
   readonly table: number;
@@ -42,6 +39,8 @@ export interface Layout extends Shape {
   readonly weights: number;
   readonly histograms: number;
   readonly histogramBytes: number;
+  /** The bins once more, feature by feature: a partition looks at one feature only. */
+  readonly columns: number;
   readonly bytes: number;
 }
 
@@ -55,13 +54,11 @@ export function planLayout(shape: Shape): Layout {
     return start;
   };
   const sizes = groupSizes(features, threads);
-  const scratchBytes = Math.max(1, ...sizes) * SCRATCH_BYTES;
   const histogramBytes = features * FEATURE_BYTES;
   const layout = {
     ...shape,
     // Scratch comes first: its addresses are constants in the kernel's code, and small constants make small code.
-    scratch: take(threads * scratchBytes),
-    scratchBytes,
+    scratch: take(threads * THREAD_BYTES),
     control: take(64 * 4),
     command: take(8 * COMMAND_FIELDS),
     table: take(BINS),
@@ -80,10 +77,11 @@ export function planLayout(shape: Shape): Layout {
     weights: take(4 * rows),
     histograms: take(leaves * histogramBytes),
     histogramBytes,
+    columns: take(rows * features),
     groups: sizes.map((size, index) => ({
       first: sizes.slice(0, index).reduce((sum, before) => sum + before, 0),
       size,
-      bins: take(rows * size),
+      bins: take(rows * GROUP_BYTES),
     })),
   };
   const bytes = Math.ceil(end / PAGE_BYTES) * PAGE_BYTES;
@@ -98,7 +96,7 @@ export function planLayout(shape: Shape): Layout {
 
 /** Groups of nearly equal size whose number is a multiple of the threads, so that no thread waits for another. */
 function groupSizes(features: number, threads: number): number[] {
-  const wanted = Math.ceil(features / GROUP_FEATURES_MAX / threads) * threads;
+  const wanted = Math.ceil(features / GROUP_BYTES / threads) * threads;
   const groups = Math.min(features, wanted);
   return Array.from({ length: groups }, (_, index) => {
     return Math.floor(((index + 1) * features) / groups) - Math.floor((index * features) / groups);
@@ -143,7 +141,7 @@ export function openWorkspace(memory: WebAssembly.Memory, layout: Layout, thread
   const sizes = [...new Set(layout.groups.map(group => group.size))];
   return {
     layout,
-    kernel: compileKernel(memory, sizes, layout.scratch + thread * layout.scratchBytes),
+    kernel: compileKernel(memory, sizes, layout.scratch + thread * THREAD_BYTES),
     command: new Float64Array(buffer, layout.command, COMMAND_FIELDS),
     table: new Uint8Array(buffer, layout.table, BINS),
     segments: new Int32Array(buffer, layout.segments, threads),

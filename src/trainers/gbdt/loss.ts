@@ -1,5 +1,6 @@
 /** Losses with their derivatives by the raw score: log loss, softmax log loss, half squared error. */
 import type { Signature } from '../../domain/signature.ts';
+import { softmax } from '../activation.ts';
 import { FIXED_MAX } from './kernel.ts';
 import type { Workspace } from './layout.ts';
 
@@ -25,25 +26,22 @@ export function gradientScales(
   task: Task,
   workspace: Workspace,
   rows: Uint32Array,
+  weightMax: number,
 ): { gradient: number; hessian: number } {
-  const { labels, weights, scores, layout } = workspace;
-  let weightMax = 0;
-  let residualMax = 0;
-  for (const row of rows) {
-    const weight = weights[row]!;
-    if (weight > weightMax) weightMax = weight;
-    if (task === 'regression') {
-      const residual = weight * Math.abs(scores[row]! - labels[row]!);
-      if (residual > residualMax) residualMax = residual;
-    }
-  }
+  const { outputs } = workspace.layout;
   const largest = {
-    binary: { gradient: weightMax, hessian: weightMax / 4 },
-    multiclass: { gradient: weightMax, hessian: (weightMax / 4) * (layout.outputs / (layout.outputs - 1)) },
+    binary: () => ({ gradient: weightMax, hessian: weightMax / 4 }),
+    multiclass: () => ({ gradient: weightMax, hessian: (weightMax / 4) * (outputs / (outputs - 1)) }),
     // A perfect fit has gradient 0 everywhere; any scale will do.
-    regression: { gradient: residualMax > 0 ? residualMax : 1, hessian: weightMax },
-  }[task];
+    regression: () => ({ gradient: largestResidual(workspace, rows) || 1, hessian: weightMax }),
+  }[task]();
   return { gradient: FIXED_MAX / largest.gradient, hessian: FIXED_MAX / largest.hessian };
+}
+
+function largestResidual({ labels, weights, scores }: Workspace, rows: Uint32Array): number {
+  let largest = 0;
+  for (const row of rows) largest = Math.max(largest, weights[row]! * Math.abs(scores[row]! - labels[row]!));
+  return largest;
 }
 
 /**
@@ -99,18 +97,6 @@ export function writeProbabilities(
     const first = row * outputs;
     softmax(scores, probabilities, first, outputs);
   }
-}
-
-/** Softmax of `width` numbers at `first`, from one array into another. */
-export function softmax(from: Float32Array, to: Float32Array, first: number, width: number): void {
-  let largest = -Infinity;
-  for (let index = first; index < first + width; index++) largest = Math.max(largest, from[index]!);
-  let sum = 0;
-  for (let index = first; index < first + width; index++) {
-    to[index] = Math.exp(from[index]! - largest);
-    sum += to[index]!;
-  }
-  for (let index = first; index < first + width; index++) to[index] = to[index]! / sum;
 }
 
 /** Weighted mean loss of some rows. */

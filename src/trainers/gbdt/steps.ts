@@ -26,7 +26,6 @@ export interface PartitionCommand {
   readonly end: number;
   readonly segments: number;
   readonly bins: number;
-  readonly stride: number;
 }
 
 /** Count the leaf at `counted`, take it from its sibling's histogram (`sibling`, which holds their parent's), search both. */
@@ -41,7 +40,7 @@ export function putGradients({ command }: Workspace, given: GradientCommand): vo
 }
 
 export function putPartition({ command }: Workspace, given: PartitionCommand): void {
-  command.set([given.begin, given.end, given.segments, given.bins, given.stride]);
+  command.set([given.begin, given.end, given.segments, given.bins]);
 }
 
 export function putSplit({ command }: Workspace, { counted, sibling, rules }: SplitCommand): void {
@@ -78,14 +77,13 @@ export function runTask(workspace: Workspace, which: number, task: number): void
 }
 
 function partitionSegment({ command, layout, kernel, segments }: Workspace, segment: number): void {
-  const [begin = 0, end = 0, count = 1, bins = 0, stride = 0] = command;
+  const [begin = 0, end = 0, count = 1, bins = 0] = command;
   const from = segmentStart(begin, end, count, segment);
   segments[segment] = kernel.partition({
     rows: layout.order,
     begin: from,
     end: segmentStart(begin, end, count, segment + 1),
     bins,
-    stride,
     table: layout.table,
     aside: layout.aside + 4 * from,
   });

@@ -30,7 +30,7 @@ export class Team {
     this.#control = controlOf(memory, workspace.layout);
     this.#control[NEXT] = CLOSED;
     this.#helpers = Array.from({ length: workspace.layout.threads - 1 }, (_, index) =>
-      startHelper({ memory, layout: workspace.layout, thread: index + 1 }),
+      startHelper({ memory, layout: workspace.layout, thread: index + 1 }, this.#control),
     );
   }
 
@@ -98,13 +98,21 @@ function controlOf(memory: WebAssembly.Memory, layout: Layout): Int32Array {
   return new Int32Array(memory.buffer, layout.control, 64);
 }
 
-function startHelper(workerData: HelperData): Worker {
+function startHelper(workerData: HelperData, control: Int32Array): Worker {
   const fromSource = import.meta.url.endsWith('.ts');
   const entry = new URL(fromSource ? './helper-thread.ts' : './helper-thread.js', import.meta.url);
-  const worker = new Worker(entry, {
-    workerData,
-    execArgv: fromSource ? ['--import', import.meta.resolve('tsx')] : [],
+  const worker = fromSource ? startFromSource(entry, workerData) : new Worker(entry, { workerData });
+  worker.on('error', error => {
+    Atomics.store(control, FAILED, 1);
+    process.stderr.write(`gbdt: a training thread ended: ${error.stack ?? error.message}\n`);
   });
   worker.unref();
   return worker;
+}
+
+/** On Node 20 a thread ignores `--import tsx`, so it registers the loader itself. */
+function startFromSource(entry: URL, workerData: HelperData): Worker {
+  const loader = import.meta.resolve('tsx/esm/api');
+  const code = `import('${loader}').then(({ tsImport }) => tsImport('${entry.href}', '${import.meta.url}'))`;
+  return new Worker(code, { eval: true, execArgv: [], workerData });
 }

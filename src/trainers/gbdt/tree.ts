@@ -1,6 +1,4 @@
 /** One regression tree over encoded columns, and sums of many. */
-import { softmax } from './loss.ts';
-
 export interface TreeNode {
   /** Index of the feature in the training table. */
   readonly feature: number;
@@ -66,20 +64,6 @@ export function sumTrees(trees: readonly FlatTree[], columns: readonly Float32Ar
       const at = row * outputs + tree.output;
       sums[at] = sums[at]! + leafOf(tree, columns, row);
     }
-  }
-  return sums;
-}
-
-/** Raw sums → probabilities or values, in place. */
-export function finish(
-  task: 'binary' | 'multiclass' | 'regression',
-  sums: Float32Array,
-  outputs: number,
-): Float32Array {
-  if (task === 'binary') {
-    for (let row = 0; row < sums.length; row++) sums[row] = 1 / (1 + Math.exp(-sums[row]!));
-  } else if (task === 'multiclass') {
-    for (let first = 0; first < sums.length; first += outputs) softmax(sums, sums, first, outputs);
   }
   return sums;
 }

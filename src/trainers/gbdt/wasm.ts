@@ -53,7 +53,6 @@ export const wasm = {
   constant: (value: number): Code => [0x41, ...signed(value)],
   add: [0x6a],
   subtract: [0x6b],
-  multiply: [0x6c],
   shiftLeft: [0x74],
   lessUnsigned: [0x49],
   select: [0x1b],
