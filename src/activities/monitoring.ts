@@ -3,6 +3,7 @@
 import { driftValues } from '../checks/drift.ts';
 import { checkDrift, followIncidents } from '../checks/index.ts';
 import { checkResult } from '../checks/result.ts';
+import { directionOf, qualityMetric } from '../checks/score-quality.ts';
 import { decide, windowOf } from '../domain/decision.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import { type CheckResult, type Evidence, type EvidenceKind, foldVerdict } from '../domain/evidence.ts';
@@ -11,7 +12,7 @@ import { addDays, endOfPartition, isDate } from '../domain/time.ts';
 import { PermanentFault } from './fault.ts';
 import { filesOfPartition } from './inputs.ts';
 import { beating, type Work } from './long.ts';
-import { isHigherBetter, measureMetric } from './metrics.ts';
+import { measureMetric } from './metrics.ts';
 import { contractOf, type ScoringPlan } from './scoring.ts';
 import { inScratch, predictionsOf, type Services } from './services.ts';
 import { instantOf, labelSource, reasonsOf } from './snapshot.ts';
@@ -229,6 +230,7 @@ async function fetchPredictions(
 function qualityCheck(definition: ModelDefinition, rows: LabelledScores): CheckResult {
   const { metric, min, minRows } = definition.monitor.quality;
   const name = definition.task === 'multiclass' ? 'accuracy' : metric;
+  const isHigherBetter = directionOf(qualityMetric(name)) === 1;
   const count = rows.labels.length;
   const common = { weight: 'required', limit: min, rows: count, limitSource: 'declared' } as const;
   if (count < minRows) {
@@ -238,12 +240,12 @@ function qualityCheck(definition: ModelDefinition, rows: LabelledScores): CheckR
       reason: `${count} labelled rows, ${minRows} are needed`,
     });
   }
-  const measured = measureMetric(name, { ...rows, width: 1 }, confidence);
+  const measured = measureMetric(name, rows.labels, rows.scores, confidence);
   if (measured.value === null)
     return checkResult('quality', { ...common, status: 'insufficient', reason: measured.reason });
   const { value, interval } = measured.value;
-  const isBad = min !== null && (isHigherBetter(name) ? value < min : value > min);
-  const reason = `${name} is ${value.toFixed(4)} (${interval.map(bound => bound.toFixed(4)).join(' to ')})${min === null ? '' : `, wanted ${isHigherBetter(name) ? 'at least' : 'at most'} ${min}`}`;
+  const isBad = min !== null && (isHigherBetter ? value < min : value > min);
+  const reason = `${name} is ${value.toFixed(4)} (${interval.map(bound => bound.toFixed(4)).join(' to ')})${min === null ? '' : `, wanted ${isHigherBetter ? 'at least' : 'at most'} ${min}`}`;
   return checkResult('quality', {
     ...common,
     status: isBad ? 'fail' : 'pass',

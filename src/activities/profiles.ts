@@ -1,9 +1,12 @@
 /** Profiles: of training data on edges frozen from it, and of whole partitions from those of their chunks. */
+import { readFile } from 'node:fs/promises';
 import type { ModelDefinition } from '../domain/definition.ts';
-import type { Profile } from '../domain/profile.ts';
+import type { Baseline, Profile } from '../domain/profile.ts';
 import { mergeProfiles } from '../domain/profile-merge.ts';
 import type { Work } from './long.ts';
-import type { Services } from './services.ts';
+import { fetchedBaseline, type Services } from './services.ts';
+
+const profileMs = 2 * 60 * 60_000;
 
 /** The sum of these profiles, in this order; null when there are none. */
 export async function mergedProfile(services: Services, digests: readonly string[]): Promise<Profile | null> {
@@ -11,14 +14,47 @@ export async function mergedProfile(services: Services, digests: readonly string
   return profiles.length === 0 ? null : mergeProfiles(profiles);
 }
 
-/** Freezes edges from the training set and counts it on them. */
-export async function profileOf(
+/** Freezes edges from the training set and counts it on them; digests of both documents. */
+export async function profileTrainingSet(
   services: Services,
-  input: { definition: ModelDefinition; file: string; rows: number; folder: string },
+  input: { definition: ModelDefinition; file: string; folder: string; asOf: string },
   work: Work,
 ): Promise<{ readonly baseline: string; readonly profile: string }> {
-  void services;
-  void input;
-  void work;
-  throw new Error('not yet');
+  const { catalog, engine } = services;
+  const { definition, folder } = input;
+  const { contract, model } = definition;
+  const columns = contract.columns.map(column => column.name);
+  const limits = { deadlineMs: profileMs, signal: work.signal };
+  const frozen = await engine.run(
+    'baseline',
+    {
+      files: [input.file],
+      columns,
+      // Each training has edges of its own; drift is measured from what the champion has learned from.
+      number: (await catalog.versions(model)).length + 1,
+      reason: 'frozen from the training set',
+      score: definition.task === 'binary' ? { kind: 'probability' } : null,
+      outputFolder: folder,
+    },
+    limits,
+  );
+  const baseline = await catalog.putBaseline(JSON.parse(await readFile(frozen.baseline, 'utf8')) as Baseline);
+  const counted = await engine.run(
+    'profile',
+    {
+      files: [input.file],
+      columns,
+      personal: contract.columns.filter(column => column.pii).map(column => column.name),
+      baseline: await fetchedBaseline(services, baseline),
+      dataset: `${model}/training`,
+      kind: 'reference',
+      asOf: input.asOf,
+      eventTime: null,
+      knownAt: null,
+      outputFolder: folder,
+    },
+    limits,
+  );
+  const profile = JSON.parse(await readFile(counted.profile, 'utf8')) as Profile;
+  return { baseline, profile: await catalog.putProfile(profile) };
 }

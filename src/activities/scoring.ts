@@ -9,13 +9,14 @@ import type { ModelDefinition } from '../domain/definition.ts';
 import type { DeploymentState } from '../domain/deployment.ts';
 import { type CheckResult, type Evidence, foldVerdict } from '../domain/evidence.ts';
 import type { Profile } from '../domain/profile.ts';
+import { type Chunk, type ChunkRange, planChunks } from '../domain/scoring.ts';
 import type { Signature } from '../domain/signature.ts';
 import type { SnapshotFile } from '../domain/snapshot.ts';
 import type { ChunkReceipt, ColumnInfo, InputRange, ModelToScore } from '../engine/job.ts';
 import type { PartFile } from '../storage/table/predictions-table.ts';
 import { deltaTypeOf, type TableColumn } from '../storage/table/schema.ts';
 import { PermanentFault } from './fault.ts';
-import { absolute, assertPinned, formatOf, type PinnedFile, pinFiles } from './inputs.ts';
+import { absolute, assertPinned, formatOf, pinFiles } from './inputs.ts';
 import { beating, type Work } from './long.ts';
 import { mergedProfile } from './profiles.ts';
 import { fetchedBaseline, fetchedBundle, inScratch, predictionsOf, type Services } from './services.ts';
@@ -40,14 +41,9 @@ export interface ScoringPlan {
   readonly profile: string | null;
   readonly inputs: readonly SnapshotFile[];
   readonly tables: Readonly<Record<string, readonly SnapshotFile[]>>;
-  readonly chunks: readonly PlannedChunk[];
+  readonly chunks: readonly Chunk[];
   readonly rows: number;
 }
-export interface PlannedChunk {
-  readonly ranges: readonly { readonly file: number; readonly rowGroups: readonly [from: number, to: number] | null }[];
-  readonly rows: number;
-}
-
 /** What one attempt wrote for a chunk; of several attempts the one that the manifest names counts. */
 interface ChunkRecord {
   readonly chunk: number;
@@ -174,7 +170,7 @@ async function planScoring(
       rows: count,
     })),
     tables: await pinTables(services, definition, partition, work),
-    chunks: planChunks(inputs, present.body.score.chunkRows),
+    chunks: planChunks(inputs, { chunkRows: present.body.score.chunkRows }),
     rows,
   };
   return {
@@ -203,32 +199,6 @@ function versionsToScore(state: DeploymentState, salt: string): ScoringPlan['ver
           },
         ]),
   ];
-}
-
-/** Ranges of whole row groups, in file order, of about `chunkRows` rows each. */
-export function planChunks(files: readonly PinnedFile[], chunkRows: number): readonly PlannedChunk[] {
-  const chunks: PlannedChunk[] = [];
-  let ranges: PlannedChunk['ranges'][number][] = [];
-  let rows = 0;
-  const close = () => {
-    if (rows > 0) chunks.push({ ranges, rows });
-    ranges = [];
-    rows = 0;
-  };
-  for (const [file, { rowGroups }] of files.entries()) {
-    let from = 0;
-    for (const [group, count] of rowGroups.entries()) {
-      if (rows > 0 && rows + count > chunkRows) {
-        if (group > from) ranges.push({ file, rowGroups: [from, group] });
-        close();
-        from = group;
-      }
-      rows += count;
-    }
-    if (from < rowGroups.length) ranges.push({ file, rowGroups: from === 0 ? null : [from, rowGroups.length] });
-  }
-  close();
-  return chunks;
 }
 
 async function pinTables(services: Services, definition: ModelDefinition, partition: string, work: Work) {
@@ -295,7 +265,7 @@ async function scoreChunk(services: Services, chunkWork: ChunkWork, work: Work):
   const receipt = await engine.run(
     'score-chunk',
     {
-      inputs: chunk.ranges.map(range => inputRange(services, plan, definition, range)),
+      inputs: chunk.inputs.map(range => inputRange(services, definition, range)),
       rows: chunk.rows,
       tables: Object.fromEntries(
         Object.entries(plan.tables).map(([name, files]) => [name, files.map(file => absolute(services, file.path))]),
@@ -307,6 +277,7 @@ async function scoreChunk(services: Services, chunkWork: ChunkWork, work: Work):
       scoredAt: plan.asOf,
       baseline,
       sliceColumns: definition.evaluate.slices,
+      dataset: `${plan.model}/${plan.partition}`,
       outputFolder: folder,
       batchRows,
       device: definition.score.device,
@@ -340,16 +311,8 @@ async function scoreChunk(services: Services, chunkWork: ChunkWork, work: Work):
   };
 }
 
-function inputRange(
-  services: Services,
-  plan: ScoringPlan,
-  definition: ModelDefinition,
-  range: PlannedChunk['ranges'][number],
-): InputRange {
-  const file = plan.inputs[range.file];
-  if (file === undefined) throw new Error(`the plan has ${plan.inputs.length} files, there is no file ${range.file}`);
-  const input = { path: absolute(services, file.path), format: formatOf(definition.data.features) };
-  return range.rowGroups === null ? input : { ...input, rowGroups: range.rowGroups };
+function inputRange(services: Services, definition: ModelDefinition, range: ChunkRange): InputRange {
+  return { ...range, path: absolute(services, range.path), format: formatOf(definition.data.features) };
 }
 
 async function modelToScore(

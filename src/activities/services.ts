@@ -7,6 +7,7 @@ import type { Project } from '../config/project.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import type { EnginePool } from '../engine/pool.ts';
 import type { Catalog } from '../storage/catalog.ts';
+import { canonicalJson } from '../storage/digest.ts';
 import type { StoragePorts } from '../storage/ports.ts';
 import { PredictionsTable } from '../storage/table/predictions-table.ts';
 
@@ -52,6 +53,7 @@ export async function fetchedBaseline(services: Services, digest: string): Promi
   const folder = join(services.scratch, 'baselines');
   await mkdir(folder, { recursive: true });
   const path = join(folder, `${digest}.json`);
-  await writeFile(path, JSON.stringify(await services.catalog.baseline(digest)));
+  // Byte for byte the document, because its digest is what profiles name.
+  await writeFile(path, canonicalJson(await services.catalog.baseline(digest)));
   return path;
 }

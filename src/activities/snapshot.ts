@@ -8,7 +8,7 @@ import type { LabelledPartition, LabelSource } from '../engine/job.ts';
 import { PermanentFault } from './fault.ts';
 import { absolute, assertPinned, listPartitions, type PinnedFile, pinFiles, wholeFile } from './inputs.ts';
 import { beating, type Work } from './long.ts';
-import { profileOf } from './profiles.ts';
+import { profileTrainingSet } from './profiles.ts';
 import { inScratch, type Services } from './services.ts';
 import type { DataActivities, FrozenSnapshot, TrainingPlan } from './types.ts';
 
@@ -44,9 +44,9 @@ export function createSnapshots(services: Services): SnapshotVerbs {
               `${input.model}: no labelled rows from ${from} to ${to}; do the labels have the keys of the features?`,
             );
           }
-          const counted = await profileOf(
+          const counted = await profileTrainingSet(
             services,
-            { definition, file: set.file.path, rows: set.file.rows, folder },
+            { definition, file: set.file.path, folder, asOf: instantOf(input.asOf) },
             work,
           );
           return { file: await catalog.putArtifact(set.file.path), rows: set.file.rows, ...counted };
