@@ -26,8 +26,12 @@ export class CategoryAccumulator {
     this.#counts = [0, 1, 2].map(() => new Float64Array(edges.vocabulary.length + 2));
   }
 
-  /** Adds `count` rows of one value. */
-  add(value: string | null, count: number, rowClass: RowClass = 0): void {
+  /** Adds `count` rows of one value; an anonymous value counts as unseen and is never shown. */
+  add(
+    value: string | null,
+    count: number,
+    { rowClass = 0, anonymous = false }: { readonly rowClass?: RowClass; readonly anonymous?: boolean } = {},
+  ): void {
     if (count === 0) return;
     this.#rows += count;
     const counts = this.#counts[rowClass]!;
@@ -39,13 +43,13 @@ export class CategoryAccumulator {
     this.#lengthMin = Math.min(this.#lengthMin, value.length);
     this.#lengthMax = Math.max(this.#lengthMax, value.length);
     this.#lengthSum += value.length * count;
-    const known = this.#index.get(value);
+    const known = anonymous ? undefined : this.#index.get(value);
     if (known !== undefined) {
       counts[known]! += count;
       return;
     }
     counts[counts.length - 2]! += count;
-    if (this.#personal) return;
+    if (this.#personal || anonymous) return;
     const before = this.#unseen.get(value);
     if (before !== undefined || this.#unseen.size < UNSEEN_TRACKED_MAX) this.#unseen.set(value, (before ?? 0) + count);
   }
@@ -66,8 +70,8 @@ export class CategoryAccumulator {
       const row = chosen === undefined ? i : chosen[i]!;
       tally[isNull?.has(row) === true ? dictionary.length : codes[row]!]! += 1;
     }
-    for (let code = 0; code < dictionary.length; code++) this.add(dictionary[code]!, tally[code]!, rowClass);
-    this.add(null, tally[dictionary.length]!, rowClass);
+    for (let code = 0; code < dictionary.length; code++) this.add(dictionary[code]!, tally[code]!, { rowClass });
+    this.add(null, tally[dictionary.length]!, { rowClass });
   }
 
   finish(): CategoryProfile {

@@ -165,13 +165,24 @@ export class Profiler {
     this.addCodes(column, codes, dictionary, Int32Array.from(nullRows));
   }
 
-  /** Adds `count` rows of one value, where the engine has grouped the column itself. Not for slices or labels. */
-  addCategoryCount(column: number, value: string | null, count: number): void {
-    this.#category(column).add(value, count);
+  /**
+   * Adds `count` rows of one value, where the engine has grouped the column itself: once without a slice, and again for
+   * every slice. `anonymous` values are unseen ones that are not told apart.
+   */
+  addCategoryCount(
+    column: number,
+    value: string | null,
+    count: number,
+    group: { readonly label?: number | undefined; readonly slice?: string | null; readonly anonymous?: boolean } = {},
+  ): void {
+    const target = group.slice == null ? this : this.#slices.get(group.slice);
+    const rowClass = this.#options.byLabel === true ? rowClassOf(group.label) : 0;
+    if (target === undefined) return;
+    target.#category(column).add(value, count, { rowClass, anonymous: group.anonymous === true });
   }
 
   /** Adds a time column of the block: 64-bit microseconds since 1970 UTC, or 32-bit days. */
-  addTimes(column: number, values: BigInt64Array | Int32Array, nullRows: Int32Array = NONE): void {
+  addTimes(column: number, values: BigInt64Array | ArrayLike<number>, nullRows: Int32Array = NONE): void {
     this.#time(column).add(values, { rows: this.#blockRows, nullRows });
     for (const name of this.#blockSlices.keys()) {
       const slice = this.#slices.get(name)!;

@@ -24,7 +24,7 @@ export class TimeAccumulator {
 
   /** Adds a block: 64-bit microseconds (TIMESTAMP, TIMESTAMPTZ) or 32-bit days (DATE). */
   add(
-    values: BigInt64Array | Int32Array,
+    values: BigInt64Array | ArrayLike<number>,
     block: { readonly rows: number; readonly nullRows: Int32Array; readonly chosen?: Int32Array },
   ): void {
     const { rows, nullRows, chosen } = block;
