@@ -1,9 +1,10 @@
 /** Watching a model: drift of what it was given, quality of what it said once the answers are known, and what follows. */
 
+import { join } from 'node:path';
 import { driftValues } from '../checks/drift.ts';
 import { checkDrift, followIncidents } from '../checks/index.ts';
+import { judgeQuality as judgeQualityOf } from '../checks/quality.ts';
 import { checkResult } from '../checks/result.ts';
-import { directionOf, qualityMetric } from '../checks/score-quality.ts';
 import { decide, windowOf } from '../domain/decision.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import { type CheckResult, type Evidence, type EvidenceKind, foldVerdict } from '../domain/evidence.ts';
@@ -12,20 +13,17 @@ import { addDays, endOfPartition, isDate } from '../domain/time.ts';
 import { PermanentFault } from './fault.ts';
 import { filesOfPartition } from './inputs.ts';
 import { beating, type Work } from './long.ts';
-import { measureMetric } from './metrics.ts';
-import { contractOf, type ScoringPlan } from './scoring.ts';
-import { inScratch, predictionsOf, type Services } from './services.ts';
+import { mergedProfile } from './profiles.ts';
+import { contractOf, readJson, type ScoringPlan } from './scoring.ts';
+import { fetchedBundle, inScratch, predictionsOf, type Services } from './services.ts';
 import { instantOf, labelSource, reasonsOf } from './snapshot.ts';
 import type { DataActivities, EvidenceSummary } from './types.ts';
 
 type MonitoringVerbs = Pick<DataActivities, 'judgeDrift' | 'judgeQuality' | 'decideRetraining'>;
 
 const queryMs = 30 * 60_000;
-/** Partitions whose labels became known since; more than this many days without monitoring are caught up bit by bit. */
-const cohortsMax = 40;
 /** Evidence further back than this many windows decides nothing any more. */
 const windowsMax = 120;
-const confidence = 0.95;
 /** Scores are compared on this grid: 10,000 different values keep the answer small and move an AUC by less than 1e-4. */
 const scoreDigits = 4;
 
@@ -43,43 +41,57 @@ interface MonitorInput {
   readonly definition: string;
 }
 
+/** Drift of the window that ends with this partition: the merged profiles of its jobs against what the champion learned from. */
 async function judgeDrift(services: Services, { model, partition, definition: digest }: MonitorInput) {
   const { catalog } = services;
   const definition = await catalog.definition(digest);
-  const job = newestJobs(await catalog.jobs(model)).get(partition);
-  if (job?.ended?.plan === undefined || job.ended.plan === null) {
+  const jobs = newestJobs(await catalog.jobs(model));
+  const last = jobs.get(partition);
+  if (last === undefined) {
     throw new PermanentFault(
       'NotScored',
       `partition ${partition} of ${model} has no committed predictions: score it first`,
-      { model, partition },
+      {
+        model,
+        partition,
+      },
     );
   }
-  const plan = await catalog.documents.get<ScoringPlan>('plan', job.ended.plan);
-  const champion = plan.versions[0]?.version ?? 0;
-  const subject = { partition, version: String(champion), generation: String(job.generation) };
-  const checks = await driftChecks(services, { definition, plan, job, model });
+  const plan = await planOf(services, last);
+  const window = partitionsOfWindow([...jobs.keys()], partition, definition.monitor.windowDays);
+  const profiles: string[] = [];
+  for (const name of window) {
+    const job = jobs.get(name);
+    // After a change of champion the edges change; earlier days are counted on others and cannot be added.
+    if (job !== undefined && (await planOf(services, job)).baseline === plan.baseline)
+      profiles.push(...(job.ended?.profiles ?? []));
+  }
+  const subject = { partition, version: String(plan.versions[0]?.version ?? 0), window: `${window[0]} ${partition}` };
+  const checks = await driftChecks(services, { definition, plan, profiles, model });
   return [await record(services, { kind: 'drift', model, subject, baseline: plan.baseline, asOf: plan.asOf, checks })];
 }
 
 async function driftChecks(
   services: Services,
-  { definition, plan, job, model }: { definition: ModelDefinition; plan: ScoringPlan; job: Job; model: string },
+  input: { definition: ModelDefinition; plan: ScoringPlan; profiles: readonly string[]; model: string },
 ): Promise<readonly CheckResult[]> {
   const { catalog } = services;
-  const profileDigest = job.ended?.profiles[0];
-  if (profileDigest === undefined || plan.profile === null || plan.baseline === null) {
-    const reason = `partition ${plan.partition}: ${profileDigest === undefined ? 'the job' : 'the version'} has no profile to compare`;
+  const { definition, plan, profiles, model } = input;
+  const profile = await mergedProfile(services, profiles);
+  if (profile === null || plan.profile === null || plan.baseline === null) {
+    const reason = `partition ${plan.partition}: ${profile === null ? 'the jobs of its window have' : 'the version has'} no profile to compare`;
     return [checkResult('drift', { status: 'insufficient', weight: 'required', reason })];
   }
   const { warn, alert, minRows } = definition.monitor.drift;
   const earlier = await evidenceBefore(services, model, 'drift', plan.partition);
+  const bundle = await fetchedBundle(services, plan.versions[0]?.bundle ?? '');
   return checkDrift({
     contract: await contractOf(services, plan.versions[0]?.bundle ?? ''),
-    profile: await catalog.profile(profileDigest),
+    profile,
     reference: await catalog.profile(plan.profile),
     baseline: await catalog.baseline(plan.baseline),
     limits: { warn, alert, minRows },
-    importance: null,
+    importance: await readJson<Readonly<Record<string, number>>>(join(bundle, 'importance.json')).catch(() => null),
     // Only windows measured against the same reference say what is usual.
     history: earlier
       .filter(evidence => evidence.baseline === plan.baseline)
@@ -91,51 +103,93 @@ async function driftChecks(
   });
 }
 
-/** Quality of every scored partition whose labels are known by now and that has not been judged yet. */
+/** The scored partitions of the window of this many days that ends with `last`; partitions that are no dates are counted. */
+function partitionsOfWindow(scored: readonly string[], last: string, days: number): readonly string[] {
+  const earlier = scored.filter(partition => partition <= last).sort();
+  return isDate(last)
+    ? earlier.filter(partition => isDate(partition) && partition > addDays(last, -days))
+    : earlier.slice(-days);
+}
+
+/** Quality of the newest window whose labels are all known by now, one cohort per version that served in it. */
 async function judgeQuality(services: Services, { model, partition, definition: digest }: MonitorInput, work: Work) {
   const { catalog } = services;
   const definition = await catalog.definition(digest);
   const { labels } = definition.data;
   if (labels === null) return [];
-  const now = endOfPartition(partition);
+  const now = endOfPartition(partition) ?? instantOf(partition);
   const jobs = newestJobs(await catalog.jobs(model));
-  const judged = new Set(
-    (await catalog.evidenceList(model, { kind: 'quality' })).map(
-      ({ subject }) => `${subject['partition']}/g${subject['generation']}`,
-    ),
+  const known = [...jobs.keys()].filter(name =>
+    isDate(name) && isDate(partition) ? addDays(name, labels.horizonDays) <= now.slice(0, 10) : name <= partition,
   );
-  const isKnown = (window: string) =>
-    isDate(window) && now !== null ? addDays(window, labels.horizonDays) <= now.slice(0, 10) : window <= partition;
-  const due = [...jobs.values()]
-    .filter(job => isKnown(job.partition) && !judged.has(`${job.partition}/g${job.generation}`))
-    .sort((left, right) => (left.partition < right.partition ? -1 : 1))
-    .slice(-cohortsMax);
+  const last = known.sort().at(-1);
+  if (last === undefined) return [];
+  const cohorts = new Map<number, Job[]>();
+  for (const name of partitionsOfWindow(known, last, definition.monitor.windowDays)) {
+    const job = jobs.get(name);
+    if (job === undefined || (await filesOfPartition(services, labels, name)).length === 0) continue;
+    const version = (await planOf(services, job)).versions[0]?.version ?? 0;
+    cohorts.set(version, [...(cohorts.get(version) ?? []), job]);
+  }
   const summaries: EvidenceSummary[] = [];
-  for (const job of due) {
-    const summary = await judgeCohort(services, { definition, job, model, asOf: now ?? instantOf(partition) }, work);
-    if (summary !== null) summaries.push(summary);
-    work.report({ done: summaries.length, total: due.length, unit: 'partitions' });
+  for (const [version, members] of cohorts) {
+    summaries.push(await judgeCohort(services, { definition, members, version, model, asOf: now }, work));
   }
   return summaries;
 }
 
-/** Null when the partition's label files are not there yet: then it is looked at again next time. */
 async function judgeCohort(
   services: Services,
-  { definition, job, model, asOf }: { definition: ModelDefinition; job: Job; model: string; asOf: string },
+  input: { definition: ModelDefinition; members: readonly Job[]; version: number; model: string; asOf: string },
   work: Work,
-): Promise<EvidenceSummary | null> {
-  const { catalog } = services;
-  const { partition, generation } = job;
-  const labels = definition.data.labels;
-  if (labels === null) return null;
-  const files = await filesOfPartition(services, labels, partition);
-  if (files.length === 0) return null;
-  const plan = await catalog.documents.get<ScoringPlan>('plan', job.ended?.plan ?? '');
-  const rows = await joinLabels(services, { definition, partition, files }, work);
-  const check = qualityCheck(definition, rows);
-  const subject = { partition, version: String(plan.versions[0]?.version ?? 0), generation: String(generation) };
-  return await record(services, { kind: 'quality', model, subject, baseline: null, asOf, checks: [check] });
+): Promise<EvidenceSummary> {
+  const { definition, members, version, model, asOf } = input;
+  const { metric, min, minRows } = definition.monitor.quality;
+  const rows: LabelledScores[] = [];
+  for (const { partition } of members) {
+    const labels = definition.data.labels;
+    const files = labels === null ? [] : await filesOfPartition(services, labels, partition);
+    rows.push(await joinLabels(services, { definition, partition, files }, work));
+    work.report({ done: rows.length, total: members.length, unit: 'partitions' });
+  }
+  const labels = joined(rows.map(part => part.labels));
+  const partition = members.at(-1)?.partition ?? '';
+  const checks = judgeQualityOf({
+    metric: definition.task === 'multiclass' ? 'accuracy' : metric,
+    min,
+    minRows,
+    cohort: {
+      partition,
+      scored: members.reduce((sum, job) => sum + (job.ended?.rows ?? 0), 0),
+      labelled: labels.length,
+    },
+    asOf,
+    horizonDays: definition.data.labels?.horizonDays ?? 0,
+    finalShares: [],
+    labels,
+    scores: joined(rows.map(part => part.scores)),
+    unlabelledScores: null,
+    weights: null,
+    clusters: null,
+    threshold: definition.task === 'regression' ? null : 0.5,
+    seed: definition.train.seed,
+  });
+  const subject = { partition, version: String(version), window: `${members[0]?.partition} ${partition}` };
+  return await record(services, { kind: 'quality', model, subject, baseline: null, asOf, checks });
+}
+
+function joined(parts: readonly Float64Array[]): Float64Array {
+  const all = new Float64Array(parts.reduce((sum, part) => sum + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
+}
+
+async function planOf(services: Services, job: Job): Promise<ScoringPlan> {
+  return await services.catalog.documents.get<ScoringPlan>('plan', job.ended?.plan ?? '');
 }
 
 interface LabelledScores {
@@ -227,35 +281,6 @@ async function fetchPredictions(
   return paths;
 }
 
-function qualityCheck(definition: ModelDefinition, rows: LabelledScores): CheckResult {
-  const { metric, min, minRows } = definition.monitor.quality;
-  const name = definition.task === 'multiclass' ? 'accuracy' : metric;
-  const isHigherBetter = directionOf(qualityMetric(name)) === 1;
-  const count = rows.labels.length;
-  const common = { weight: 'required', limit: min, rows: count, limitSource: 'declared' } as const;
-  if (count < minRows) {
-    return checkResult('quality', {
-      ...common,
-      status: 'insufficient',
-      reason: `${count} labelled rows, ${minRows} are needed`,
-    });
-  }
-  const measured = measureMetric(name, rows.labels, rows.scores, confidence);
-  if (measured.value === null)
-    return checkResult('quality', { ...common, status: 'insufficient', reason: measured.reason });
-  const { value, interval } = measured.value;
-  const isBad = min !== null && (isHigherBetter ? value < min : value > min);
-  const reason = `${name} is ${value.toFixed(4)} (${interval.map(bound => bound.toFixed(4)).join(' to ')})${min === null ? '' : `, wanted ${isHigherBetter ? 'at least' : 'at most'} ${min}`}`;
-  return checkResult('quality', {
-    ...common,
-    status: isBad ? 'fail' : 'pass',
-    value,
-    interval,
-    reason,
-    details: { metric: name },
-  });
-}
-
 async function decideRetraining(services: Services, input: MonitorInput & { evidence: readonly string[] }) {
   const { catalog } = services;
   const { model, partition } = input;
@@ -270,6 +295,8 @@ async function decideRetraining(services: Services, input: MonitorInput & { evid
   const { k, n } = definition.monitor.drift.persistence;
   const decision = decide({
     definition,
+    partition,
+    digests: input.evidence,
     asOf,
     champion: champion === null ? null : String(champion.version),
     trainedAt: trainedBy === undefined ? null : instantOf(trainedBy.asOf),

@@ -1,0 +1,196 @@
+/** Training: learns in an engine child, scores the held-out days once for reference, and registers what came out. */
+import { execFile } from 'node:child_process';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { availableParallelism, release } from 'node:os';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import type { ModelDefinition } from '../domain/definition.ts';
+import type { Profile } from '../domain/profile.ts';
+import { mergeProfiles } from '../domain/profile-merge.ts';
+import type { Run } from '../domain/run.ts';
+import type { TrainedFiles } from '../engine/job.ts';
+import { canonicalJson } from '../storage/digest.ts';
+import { PermanentFault } from './fault.ts';
+import { beating, type Work } from './long.ts';
+import { fetchedBaseline, inScratch, type Services } from './services.ts';
+import { instantOf, labelledPartitions } from './snapshot.ts';
+import type { FrozenSnapshot, TrainedVersion, TrainingActivities, TrainingData, TrainingPlan } from './types.ts';
+
+const trainMs = 12 * 60 * 60_000;
+const batchRows = 2_048;
+
+type TrainInput = TrainingPlan & { readonly snapshot: FrozenSnapshot; readonly data: TrainingData };
+
+export function createTraining(services: Services): Pick<TrainingActivities, 'trainVersion'> {
+  return {
+    trainVersion: input => beating(work => inScratch(services, folder => trainVersion(services, input, folder, work))),
+  };
+}
+
+async function trainVersion(
+  services: Services,
+  input: TrainInput,
+  folder: string,
+  work: Work,
+): Promise<TrainedVersion> {
+  const { catalog, ports } = services;
+  // An earlier attempt may have got as far as the registry: its run stands, and training again would only make a twin.
+  const earlier = (await catalog.versions(input.model)).find(({ run }) => run === input.run);
+  if (earlier !== undefined) {
+    return { version: earlier.number, bundle: earlier.bundle, run: input.run, metrics: earlier.metrics };
+  }
+  const definition = await catalog.definition(input.definition);
+  const startedAt = ports.clock.now().toISOString();
+  const file = join(folder, 'training.parquet');
+  await catalog.fetchArtifact(input.data.file, file);
+
+  const output = join(folder, 'output');
+  await mkdir(output, { recursive: true });
+  const trained = await learn(services, { definition, file, output, run: input.run }, work);
+  const bundleFolder = await writeBundle(folder, definition, trained);
+  const bundle = await catalog.putBundle(bundleFolder);
+  const profile = await referenceProfile(services, input, { definition, trained, folder }, work);
+
+  const snapshots = { features: input.snapshot.features, labels: input.snapshot.labels ?? '' };
+  const run: Run = {
+    schema: 'run/1',
+    id: input.run,
+    model: input.model,
+    asOf: input.asOf,
+    status: 'succeeded',
+    trigger: input.trigger,
+    startedAt,
+    endedAt: ports.clock.now().toISOString(),
+    code: await codeOf(services.project.folder),
+    definition: input.definition,
+    snapshots,
+    trainer: trainerName(definition),
+    parameters: definition.train.trainer.parameters,
+    seed: definition.train.seed,
+    environment: { node: process.version, platform: `${process.platform}-${process.arch}`, system: release() },
+    rows: { train: trained.rows, holdout: input.snapshot.rows - input.data.rows },
+    metrics: trained.metrics,
+    artifacts: { training: input.data.file },
+    log: null,
+    failure: null,
+  };
+  await catalog.recordRun(run);
+  const version = await catalog.registerVersion({
+    model: input.model,
+    bundle,
+    run: input.run,
+    definition: input.definition,
+    profile,
+    baseline: input.data.baseline,
+    snapshots,
+    metrics: trained.metrics,
+  });
+  return { version: version.number, bundle, run: input.run, metrics: version.metrics };
+}
+
+async function learn(
+  services: Services,
+  { definition, file, output, run }: { definition: ModelDefinition; file: string; output: string; run: string },
+  work: Work,
+): Promise<TrainedFiles> {
+  const { trainer, seed } = definition.train;
+  const { labels } = definition.data;
+  if (labels === null) throw new PermanentFault('NoLabels', `${definition.model}: the definition has no labels`);
+  if (trainer.kind === 'command')
+    throw new PermanentFault('Unsupported', `${definition.model}: command trainers are not available in this build`);
+  return await services.engine.run(
+    'train',
+    {
+      file,
+      task: definition.task,
+      label: { column: labels.column, positive: definition.task === 'binary' ? labels.positive : null },
+      features: definition.contract.columns.filter(({ role }) => role === 'feature'),
+      trainer: trainer.name,
+      parameters: trainer.parameters,
+      seed,
+      threads: availableParallelism(),
+      metadata: { model: definition.model, run },
+      outputFolder: output,
+    },
+    {
+      deadlineMs: trainMs,
+      signal: work.signal,
+      onProgress: ({ done, total, unit, perSecond }) => work.report({ done, total, unit, rate: perSecond }),
+    },
+  );
+}
+
+/** Everything scoring needs, under fixed names; equal trainings give equal bundles. */
+async function writeBundle(folder: string, definition: ModelDefinition, trained: TrainedFiles): Promise<string> {
+  const bundle = join(folder, 'bundle');
+  await mkdir(bundle, { recursive: true });
+  await writeFile(join(bundle, 'model.onnx'), await readFile(trained.onnx));
+  await writeFile(join(bundle, 'signature.json'), canonicalJson(trained.signature));
+  await writeFile(join(bundle, 'contract.json'), canonicalJson(definition.contract));
+  await writeFile(join(bundle, 'golden.json'), canonicalJson(trained.golden));
+  await writeFile(join(bundle, 'importance.json'), canonicalJson(trained.importance));
+  if (definition.data.transform !== null) await writeFile(join(bundle, 'transform.sql'), definition.data.transform);
+  return bundle;
+}
+
+/**
+ * What later windows are compared with: columns as in the training set, predictions as on the held-out days. Predictions
+ * for the rows a model has learned from are too sure of themselves.
+ */
+async function referenceProfile(
+  services: Services,
+  input: TrainInput,
+  { definition, trained, folder }: { definition: ModelDefinition; trained: TrainedFiles; folder: string },
+  work: Work,
+): Promise<string> {
+  const { catalog, engine } = services;
+  const baseline = await fetchedBaseline(services, input.data.baseline);
+  const partitions = await labelledPartitions(services, { ...input, range: input.snapshot.holdout }, work);
+  const profiles: Profile[] = [];
+  for (const { partition, inputs, rows } of partitions) {
+    const outputFolder = join(folder, `holdout-${partition}`);
+    await mkdir(outputFolder, { recursive: true });
+    const receipt = await engine.run(
+      'score-chunk',
+      {
+        inputs,
+        rows,
+        tables: {},
+        transform: definition.data.transform,
+        contract: definition.contract,
+        outputColumns: definition.contract.keys,
+        models: [
+          { version: 0, onnx: trained.onnx, signature: trained.signature, scorer: 'auto', part: { kind: 'champion' } },
+        ],
+        scoredAt: instantOf(input.asOf),
+        baseline,
+        sliceColumns: [],
+        dataset: `${input.model}/holdout`,
+        outputFolder,
+        batchRows,
+        device: 'off',
+      },
+      { deadlineMs: trainMs, signal: work.signal },
+    );
+    if (receipt.profile !== null) profiles.push(JSON.parse(await readFile(receipt.profile, 'utf8')) as Profile);
+  }
+  const training = await catalog.profile(input.data.profile);
+  const score = profiles.length === 0 ? null : mergeProfiles(profiles).score;
+  return await catalog.putProfile({ ...training, score });
+}
+
+function trainerName({ train: { trainer } }: ModelDefinition): string {
+  return trainer.kind === 'builtin' ? `builtin:${trainer.name}` : `command:${trainer.argv.join(' ')}`;
+}
+
+/** The commit of the project, if it is a git repository; without git it is simply not known. */
+async function codeOf(folder: string): Promise<Run['code']> {
+  const git = (argv: readonly string[]) => promisify(execFile)('git', ['-C', folder, ...argv], { timeout: 5_000 });
+  try {
+    const { stdout: commit } = await git(['rev-parse', 'HEAD']);
+    const { stdout: changes } = await git(['status', '--porcelain', '--', '.']);
+    return { commit: commit.trim(), dirty: changes.trim() !== '' };
+  } catch {
+    return { commit: null, dirty: false };
+  }
+}
