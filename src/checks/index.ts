@@ -1,6 +1,7 @@
 /** The checks: profiles and recorded evidence in, check results out. Pure; nothing here touches rows, files or clocks. */
 export type { VolumeWindow } from './arrival.ts';
 export { classifyChange, followSubject } from './change.ts';
+export { checkDomainClassifier, type DomainClassifierInput, type DomainSample } from './domain-classifier.ts';
 export {
   checkDrift,
   checkPredictionDrift,
@@ -11,7 +12,9 @@ export {
 } from './drift.ts';
 export { type EvaluationInput, judgeChallenger } from './evaluation.ts';
 export { type FollowOptions, followIncidents } from './follow.ts';
+export { checkLabelLeakage, checkSplit, checkTemporalLeakage, type SplitFacts, type TemporalFacts } from './leakage.ts';
 export { aucOfHistogram, type EstimateInput, estimateQualityOf, judgeQuality, type QualityInput } from './quality.ts';
 export { byUrgency, checkResult } from './result.ts';
 export { directionOf, isQualityMetric, measureQuality, type QualityMetric, qualityMetric } from './score-quality.ts';
+export { checkDistributionSkew, checkRowSkew, type PairedColumn, type PairedRows } from './skew.ts';
 export { type ValidationInput, validateData } from './validation.ts';
