@@ -120,7 +120,7 @@ async function judgeQuality(services: Services, { model, partition, definition: 
   const now = endOfPartition(partition) ?? instantOf(partition);
   const jobs = newestJobs(await catalog.jobs(model));
   const known = [...jobs.keys()].filter(name =>
-    isDate(name) && isDate(partition) ? addDays(name, labels.horizonDays) <= now.slice(0, 10) : name <= partition,
+    isDate(name) && isDate(partition) ? addDays(name, labels.horizonDays) < now.slice(0, 10) : name <= partition,
   );
   const last = known.sort().at(-1);
   if (last === undefined) return [];

@@ -106,7 +106,10 @@ async function freezeSnapshot(services: Services, plan: TrainingPlan, work: Work
       `models/${plan.model}.yaml: data.labels is missing; training needs to know the answers`,
     );
   }
-  const present = await listPartitions(services, definition.data.features);
+  const answered = new Set(await listPartitions(services, labels));
+  const present = (await listPartitions(services, definition.data.features)).filter(partition =>
+    answered.has(partition),
+  );
   const split = splitPartitions(present, {
     asOf: dateOf(plan.asOf),
     horizonDays: labels.horizonDays,
@@ -145,7 +148,7 @@ async function freezeSnapshot(services: Services, plan: TrainingPlan, work: Work
 
 /**
  * The newest `holdoutDays` with known labels are kept to judge with, the `windowDays` before them are learned from. A
- * partition's labels are known `horizonDays` after its day. Partitions that are not dates are split by their order.
+ * partition's labels are known at the end of the day `horizonDays` after its own. Partitions that are not dates are split by their order.
  */
 export function splitPartitions(
   present: readonly string[],
@@ -164,7 +167,7 @@ export function splitPartitions(
     const cut = Math.max(1, usable.length - holdoutDays);
     return { train: usable.slice(Math.max(0, cut - windowDays), cut), holdout: usable.slice(cut) };
   }
-  const labelled = dated.filter(partition => partition < asOf && addDays(partition, horizonDays) <= asOf);
+  const labelled = dated.filter(partition => partition < asOf && addDays(partition, horizonDays) < asOf);
   const last = labelled.at(-1);
   if (last === undefined) return { train: [], holdout: [] };
   const boundary = addDays(last, -holdoutDays);
