@@ -25,7 +25,7 @@ function adjust(p: readonly (number | null)[], penalty: (tests: number) => numbe
   let smallest = 1;
   for (let rank = made.length; rank >= 1; rank--) {
     const { value, index } = made[rank - 1]!;
-    smallest = Math.min(smallest, (value * scale) / rank);
+    smallest = Math.min(smallest, value * (scale / rank));
     q[index] = smallest;
   }
   return q;
