@@ -4,7 +4,7 @@ import type { TreeEnsemble } from './ensemble.ts';
 import { planFinish } from './finish.ts';
 import { compileFlat } from './flat.ts';
 import type { TreeKernel } from './kernel.ts';
-import { type NormalizedTrees, normalizeTrees } from './normalize.ts';
+import { MalformedTrees, type NormalizedTrees, normalizeTrees } from './normalize.ts';
 
 export interface TreeScorer {
   /** Number of feature columns. */
@@ -48,7 +48,8 @@ export function compileEnsemble(ensemble: TreeEnsemble, options: CompileOptions 
   if (wrong !== null) return { kind: 'refused', reason: wrong };
   const finish = planFinish(ensemble);
   if ('refused' in finish) return { kind: 'refused', reason: finish.refused };
-  const trees = normalizeTrees(ensemble);
+  const trees = normalized(ensemble);
+  if ('refused' in trees) return { kind: 'refused', reason: trees.refused };
   const wanted = options.kernel ?? 'measured';
   const refused = { refused: 'not asked for' };
   const bits = wanted === 'flat' ? refused : compileBits(ensemble, trees);
@@ -65,6 +66,15 @@ export function compileEnsemble(ensemble: TreeEnsemble, options: CompileOptions 
   if (kernels.bits === null && kernels.flat === null) return { kind: 'refused', reason: notes.join('; ') };
   const choice = only === null ? measureKernels(ensemble, trees, kernels) : onlyKernel(only, notes);
   return { kind: 'compiled', scorer: createScorer({ ensemble, finish, kernels, choice }) };
+}
+
+function normalized(ensemble: TreeEnsemble): NormalizedTrees | { readonly refused: string } {
+  try {
+    return normalizeTrees(ensemble);
+  } catch (error) {
+    if (error instanceof MalformedTrees) return { refused: error.message };
+    throw error;
+  }
 }
 
 /** Indices that point outside, found before anything reads through them. */

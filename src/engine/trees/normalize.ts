@@ -32,6 +32,12 @@ export interface NormalizedTrees {
   readonly leaves: Int32Array;
 }
 
+/** Nodes are shared, form a cycle or lead nowhere. */
+export class MalformedTrees extends Error {
+  override readonly name = 'MalformedTrees';
+}
+
+/** Throws `MalformedTrees`. */
 export function normalizeTrees(ensemble: TreeEnsemble): NormalizedTrees {
   const nodeCount = ensemble.modes.length;
   const condition = new Int32Array(nodeCount).fill(-1);
@@ -132,7 +138,7 @@ class DistinctConditions {
   }
 }
 
-/** Sizes of all subtrees. Throws when nodes are shared, form a cycle or lead nowhere. */
+/** Sizes of all subtrees. */
 function measureTrees(
   roots: Int32Array,
   trees: { readonly condition: Int32Array; readonly whenTrue: Int32Array; readonly whenFalse: Int32Array },

@@ -101,7 +101,10 @@ describe('refuses what it cannot mean', () => {
       features: 1,
     });
     ensemble.onTrue[0] = 0;
-    expect(() => compileEnsemble(ensemble)).toThrow(/node 0 is reached twice/);
+    expect(compileEnsemble(ensemble)).toEqual({
+      kind: 'refused',
+      reason: expect.stringMatching(/node 0 is reached twice/),
+    });
   });
 });
 
