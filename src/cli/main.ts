@@ -38,6 +38,10 @@ projectCommand('import', "add further files to a model's partitions")
   .option('--model <name>')
   .action(async (files, options) => (await import('./import-table.ts')).importFiles(files, options));
 
+projectCommand('validate', 'check definitions and their newest data, without a server')
+  .argument('[model]')
+  .action(async (model, options) => (await import('./validate.ts')).validate(model, options));
+
 projectCommand('up', 'start what the project needs (Temporal server, workers) and keep it until Ctrl-C').action(
   async options => (await import('./up.ts')).up(options),
 );

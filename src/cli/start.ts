@@ -1,7 +1,5 @@
 /** Commands that start a workflow and, unless detached, follow it to its end. */
 import { randomUUID } from 'node:crypto';
-import { existsSync, readdirSync } from 'node:fs';
-import { dirname, join } from 'node:path';
 import { type Client, WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
 import { readDefinition } from '../config/model-definition.ts';
 import type { Project } from '../config/project.ts';
@@ -25,6 +23,7 @@ import type {
 } from '../workflows/inputs.ts';
 import type { Status } from '../workflows/stage.ts';
 import { CommandFailure, exitCode, note, print } from './output.ts';
+import { newestPartition } from './partitions.ts';
 import { type ProjectOptions, projectOf } from './project-context.ts';
 import { withClient } from './temporal-client.ts';
 
@@ -226,18 +225,7 @@ function failureText(error: unknown): string {
 
 /** All data there is takes part in the training. */
 function dayAfterNewestPartition(project: Project, model: string): string {
-  const { path } = readDefinition(project.folder, model).data.features;
-  const [before = '', after = ''] = path.split('{date}');
-  const folder = join(project.folder, dirname(`${before}x`));
-  const prefix = before.slice(dirname(`${before}x`).length + 1);
-  const end = after.split('/')[0] ?? '';
-  const dates = (existsSync(folder) ? readdirSync(folder) : [])
-    .filter(name => name.startsWith(prefix) && name.endsWith(end))
-    .map(name => name.slice(prefix.length, name.length - end.length))
-    .filter(name => /^\d{4}-\d{2}-\d{2}$/.test(name))
-    .sort();
-  const newest = dates.at(-1);
-  if (newest === undefined) throw new CommandFailure(`no partitions at ${path}; expected one folder or file a day`);
+  const newest = newestPartition(project, readDefinition(project.folder, model).data.features);
   return new Date(Date.parse(`${newest}T00:00:00Z`) + 86_400_000).toISOString().slice(0, 10);
 }
 

@@ -2,8 +2,9 @@
  * What a worker process asks an engine child to do. Jobs are small JSON documents; rows travel in files inside the job's
  * scratch folder. Every path is absolute and inside that folder (or an input folder the pool made readable).
  */
-import type { Contract } from '../domain/contract.ts';
+import type { Contract, ContractColumn } from '../domain/contract.ts';
 import type { Signature } from '../domain/signature.ts';
+import type { ModelSummary } from '../onnx/read.ts';
 
 export type FileFormat = 'parquet' | 'csv' | 'json';
 
@@ -233,4 +234,93 @@ export interface QueryResult {
   readonly columns: readonly ColumnInfo[];
   /** JSON values; 64-bit integers beyond 2^53, decimals and times are text. */
   readonly rows: readonly (readonly unknown[])[];
+}
+
+/** Reads a model file for the first time: checks it, strips ZipMap, and says which columns feed it. */
+export interface PrepareModelJob {
+  readonly onnx: string;
+  /** Feature columns, in file order. */
+  readonly columns: readonly string[];
+  /** Where a changed model (without ZipMap) is written, as `model.onnx`. */
+  readonly outputFolder: string;
+}
+
+export interface PreparedModel {
+  /** The file to score with: the given one, or the changed copy. */
+  readonly onnx: string;
+  readonly signature: Signature;
+  readonly summary: ModelSummary;
+}
+
+/** Freezes the edges of a baseline from reference rows (the training set). */
+export interface BaselineJob {
+  readonly files: readonly string[];
+  readonly columns: readonly string[];
+  readonly number: number;
+  readonly reason: string;
+  /** `probability` fixes the score histogram on the grid i/1000; null has none. */
+  readonly score: { readonly kind: 'probability' } | null;
+  readonly outputFolder: string;
+}
+
+export interface BaselineOutput {
+  /** Path of the baseline document. */
+  readonly baseline: string;
+}
+
+/** Counts files on the edges of a baseline. Keys are not looked at: rows of many partitions repeat them. */
+export interface ProfileJob {
+  readonly files: readonly string[];
+  readonly columns: readonly string[];
+  readonly personal: readonly string[];
+  /** Path of the baseline document; its bytes have the digest that the profile names. */
+  readonly baseline: string;
+  readonly dataset: string;
+  readonly kind: 'reference' | 'window' | 'train' | 'test';
+  readonly asOf: string;
+  readonly eventTime: string | null;
+  readonly knownAt: string | null;
+  readonly outputFolder: string;
+}
+
+export interface ProfileOutput {
+  /** Path of the profile document. */
+  readonly profile: string;
+}
+
+/** Trains a built-in model on a training set. */
+export interface TrainJob {
+  /** `training.parquet` of `materialise`. Rows without a label are left out. */
+  readonly file: string;
+  /** Rows the model never learns from: metrics, permutation importance and golden rows then come from them. */
+  readonly holdout?: string;
+  readonly task: Signature['task'];
+  /** Every class of a multiclass task; those of the training rows, sorted, when omitted. */
+  readonly classes?: readonly string[];
+  readonly label: { readonly column: string; readonly positive: string | null };
+  readonly features: readonly ContractColumn[];
+  readonly trainer: string;
+  readonly parameters: Readonly<Record<string, unknown>>;
+  readonly seed: number;
+  readonly threads: number;
+  /** Becomes metadata of the model file. */
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly outputFolder: string;
+}
+
+/** Encoded inputs by column and the trainer's own answers, row-major; null is NaN. */
+export interface GoldenRows {
+  readonly inputs: readonly (readonly (number | null)[])[];
+  readonly outputs: readonly number[];
+}
+
+/** In the output folder: model.onnx, signature.json, metrics.json, importance.json and golden.parquet. */
+export interface TrainedFiles {
+  readonly onnx: string;
+  readonly signature: Signature;
+  readonly golden: GoldenRows;
+  readonly importance: Readonly<Record<string, number>>;
+  readonly metrics: Readonly<Record<string, number | null>>;
+  readonly notes: readonly string[];
+  readonly rows: number;
 }

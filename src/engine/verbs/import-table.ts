@@ -11,7 +11,7 @@ import type { ImportReceipt, ImportTableJob } from '../job.ts';
 import { identifier, literal, pathLiteral } from '../sql.ts';
 import type { VerbContext } from '../verbs.ts';
 
-const PARQUET = '(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880)';
+const PARQUET = '(FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, ROW_GROUP_SIZE 122880)';
 const NULL_TEXTS = ['', 'NA', 'N/A', 'NULL', 'null'];
 
 export async function run(job: ImportTableJob, context: VerbContext): Promise<ImportReceipt> {
@@ -72,10 +72,11 @@ async function stagingSql(session: DuckDbSession, job: ImportTableJob): Promise<
     'constant' in job.partitionBy
       ? literal(job.partitionBy.constant)
       : `CAST(TRY_CAST(${identifier(job.partitionBy.column)} AS DATE) AS VARCHAR)`;
-  const rows = `SELECT ${wanted.map(identifier).join(', ')}, ${partition} AS almanac_partition FROM ${reader}`;
-  return by === null
-    ? rows
-    : `SELECT * EXCLUDE (almanac_row) FROM (SELECT *, row_number() OVER () AS almanac_row FROM (${rows})) ORDER BY almanac_partition, almanac_row`;
+  const numbered = job.rowNumber === undefined ? '' : `, almanac_row AS ${identifier(job.rowNumber)}`;
+  const rows = `SELECT ${wanted.map(identifier).join(', ')}${numbered}, ${partition} AS almanac_partition, almanac_row
+    FROM (SELECT *, row_number() OVER () AS almanac_row FROM ${reader})`;
+  const order = by === null ? 'almanac_row' : 'almanac_partition, almanac_row';
+  return `SELECT * EXCLUDE (almanac_row) FROM (${rows}) ORDER BY ${order}`;
 }
 
 function readerOf(job: ImportTableJob): string {

@@ -1,0 +1,158 @@
+/** `almanac validate [model]`: a definition and the newest data it names, checked without a server; nothing is recorded. */
+import { readdirSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { listModels, readDefinition } from '../config/model-definition.ts';
+import type { Project } from '../config/project.ts';
+import type { InputTable, ModelDefinition } from '../domain/definition.ts';
+import { nearest } from '../domain/nearest.ts';
+import type { ColumnInfo, RuleCount } from '../engine/job.ts';
+import { EnginePool } from '../engine/pool.ts';
+import { CommandFailure, exitCode, note, show, tableLines, verdictText } from './output.ts';
+import { newestPartition } from './partitions.ts';
+import { type ProjectOptions, projectOf } from './project-context.ts';
+
+const deadlineMs = 600_000;
+
+interface Validated {
+  readonly model: string;
+  readonly partition: string;
+  readonly rows: number;
+  readonly quarantined: number;
+  readonly rules: readonly RuleCount[];
+  /** What keeps the model from being trained or scored. */
+  readonly problems: readonly string[];
+}
+
+export async function validate(model: string | undefined, options: ProjectOptions): Promise<void> {
+  const project = projectOf(options);
+  const models = model === undefined ? listModels(project.folder) : [model];
+  if (models.length === 0) throw new CommandFailure('no models/<name>.yaml; start with almanac init --from FILE');
+  const scratch = await mkdtemp(join(tmpdir(), 'almanac-validate-'));
+  const engine = new EnginePool({ size: 1, scratch: join(scratch, 'engine') });
+  try {
+    const validated: Validated[] = [];
+    for (const name of models) validated.push(await validateModel({ engine, project, scratch, model: name }));
+    show(options.json, { models: validated }, document => document.models.flatMap(linesOf));
+    const problems = validated.flatMap(one => one.problems.map(problem => `${one.model}: ${problem}`));
+    if (problems.length > 0) throw new CommandFailure(problems.join('\n'), exitCode.gate);
+  } finally {
+    await engine.close();
+    await rm(scratch, { recursive: true, force: true });
+  }
+}
+
+async function validateModel(of: {
+  readonly engine: EnginePool;
+  readonly project: Project;
+  readonly scratch: string;
+  readonly model: string;
+}): Promise<Validated> {
+  const { engine, project, scratch, model } = of;
+  const definition = readDefinition(project.folder, model);
+  const features = definition.data.features;
+  const partition = newestPartition(project, features);
+  const files = filesOf(project, features, partition);
+  if (features.format === 'delta') throw new CommandFailure(`${model}: name the Parquet files of the Delta table`);
+  const format = features.format;
+  const inspection = await engine.run('inspect', { files: files.map(path => ({ path, format })) }, { deadlineMs });
+  const problems = [...missingColumns(definition, inspection.columns), ...(await labelProblems(of, definition))];
+  if (problems.length > 0) return { model, partition, rows: inspection.rows, quarantined: 0, rules: [], problems };
+
+  const receipt = await engine.run(
+    'score-chunk',
+    {
+      inputs: files.map(path => ({ path, format })),
+      rows: inspection.rows,
+      tables: {},
+      transform: definition.data.transform,
+      contract: definition.contract,
+      outputColumns: [],
+      models: [],
+      scoredAt: `${partition}T00:00:00Z`,
+      baseline: null,
+      sliceColumns: [],
+      outputFolder: await mkdtemp(join(scratch, `${model}-`)),
+      batchRows: 2_048,
+      device: 'off',
+    },
+    { deadlineMs },
+  );
+  const { rules, rowsQuarantined } = receipt;
+  const broken = rules.filter(rule => rule.bad > 0 && rule.onFail === 'block');
+  const budget = Math.floor(definition.contract.quarantineBudget * inspection.rows);
+  return {
+    model,
+    partition,
+    rows: inspection.rows,
+    quarantined: rowsQuarantined,
+    rules,
+    problems: [
+      ...broken.map(rule => `${rule.id}: ${rule.bad} of ${rule.rows} rows break a blocking rule in ${partition}`),
+      ...(rowsQuarantined > budget
+        ? [`${rowsQuarantined} rows of ${partition} would be quarantined; the budget is ${budget}`]
+        : []),
+    ],
+  };
+}
+
+/** A transform makes its own columns; without one the contract's columns must be in the files. */
+function missingColumns(definition: ModelDefinition, found: readonly ColumnInfo[]): string[] {
+  if (definition.data.transform !== null) return [];
+  const names = found.map(column => column.name);
+  const { contract } = definition;
+  const wanted = [...contract.keys, ...contract.columns.map(column => column.name)];
+  return wanted
+    .filter(name => !names.includes(name))
+    .map(name => {
+      const near = nearest(name, names);
+      const hint = near === null ? '' : ` (renamed to "${near}"?)`;
+      return `column "${name}" is not in the files${hint}; expected by the contract, found ${names.join(', ')}`;
+    });
+}
+
+async function labelProblems(
+  { engine, project }: { readonly engine: EnginePool; readonly project: Project },
+  { data }: ModelDefinition,
+): Promise<string[]> {
+  const { labels } = data;
+  if (labels === null) return ['no data.labels: the model can be scored but not trained'];
+  if (labels.format === 'delta') return [];
+  const format = labels.format;
+  const files = filesOf(project, labels, newestPartition(project, labels));
+  const { columns } = await engine.run('inspect', { files: files.map(path => ({ path, format })) }, { deadlineMs });
+  const names = columns.map(column => column.name);
+  return [...labels.keys, labels.column]
+    .filter(name => !names.includes(name))
+    .map(name => `labels have no column "${name}"; found ${names.join(', ')}`);
+}
+
+/** Files of a partition for the usual layout: one folder a day. */
+function filesOf(project: Project, table: InputTable, partition: string): readonly string[] {
+  const path = join(project.folder, table.path.replaceAll('{date}', partition));
+  const folder = path.slice(0, path.lastIndexOf('/'));
+  const name = path.slice(path.lastIndexOf('/') + 1);
+  const pattern = new RegExp(
+    `^${name
+      .split('*')
+      .map(part => part.replace(/[.+?^${}()|[\]\\]/g, '\\$&'))
+      .join('.*')}$`,
+  );
+  const files = readdirSync(folder).filter(file => pattern.test(file) && !file.startsWith('.'));
+  if (files.length === 0) note(`${table.path}: no files for ${partition}`);
+  return files.map(file => join(folder, file));
+}
+
+function linesOf(one: Validated): string[] {
+  const state = verdictText(one.problems.length === 0 ? 'pass' : 'fail');
+  return [
+    `${one.model}: ${state}; ${one.rows.toLocaleString('en')} rows of ${one.partition}, ${one.quarantined} quarantined`,
+    ...(one.rules.length === 0
+      ? []
+      : tableLines(
+          ['rule', 'on fail', 'rows', 'bad'],
+          one.rules.map(rule => [rule.id, rule.onFail, rule.rows, rule.bad]),
+        )),
+  ];
+}
