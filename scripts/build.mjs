@@ -1,5 +1,7 @@
 // Compiles src/ to dist/. Runs after `npm ci`, so that bin/almanac works on every Node version without a loader.
 import { spawnSync } from 'node:child_process';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
@@ -7,4 +9,14 @@ const tsc = spawnSync(process.execPath, ['node_modules/typescript/bin/tsc', '-p'
   cwd: root,
   stdio: 'inherit',
 });
-process.exit(tsc.status ?? 1);
+if (tsc.status !== 0) process.exit(tsc.status ?? 1);
+
+// Workflow code for workers, bundled once; the digest lets a worker that runs from source use it while it is the same code.
+const { bundleWorkflowCode, DefaultLogger } = await import('@temporalio/worker');
+const { sourceDigest } = await import('../dist/workers/workflow-bundle.js');
+const { code } = await bundleWorkflowCode({
+  workflowsPath: join(root, 'dist/workflows/index.js'),
+  logger: new DefaultLogger('WARN'),
+});
+writeFileSync(join(root, 'dist/workflow-bundle.js'), code);
+writeFileSync(join(root, 'dist/workflow-bundle.sources'), `${sourceDigest(join(root, 'src'))}\n`);

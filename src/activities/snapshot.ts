@@ -54,7 +54,9 @@ export function createSnapshots(services: Services): SnapshotVerbs {
       ),
 
     async validateTrainingData({ model, asOf, run, definition: digest, snapshot, data }) {
-      const { contract } = await catalog.definition(digest);
+      const { contract: declared } = await catalog.definition(digest);
+      // A training set joins many partitions: its keys repeat from day to day, and its times are the partitions' own.
+      const contract = { ...declared, keys: [], eventTime: null, knownAt: null };
       const profile = await catalog.profile(data.profile);
       const baseline = await catalog.baseline(data.baseline);
       const time = instantOf(asOf);

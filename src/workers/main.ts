@@ -26,7 +26,12 @@ const { values } = parseArgs({
 
 silenceSdkNodeWarning();
 Runtime.install({
-  logger: new DefaultLogger('WARN'),
+  logger: new DefaultLogger('WARN', ({ level, timestampNanos, message, meta }) => {
+    // Most roles run activities alone, on purpose.
+    if (message.startsWith('No workflows registered')) return;
+    const time = new Date(Number(timestampNanos / 1_000_000n)).toISOString();
+    process.stderr.write(`${time} ${level} ${message}${meta === undefined ? '' : ` ${JSON.stringify(meta)}`}\n`);
+  }),
   telemetryOptions: { logging: { forward: {}, filter: makeTelemetryFilterString({ core: 'ERROR', other: 'ERROR' }) } },
   shutdownSignals: [],
 });
