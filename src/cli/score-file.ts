@@ -4,7 +4,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import type { Contract } from '../domain/contract.ts';
@@ -284,7 +284,8 @@ function jobOf(options: ScoreFileOptions, plan: Plan, chunk: Chunk, outputFolder
         part: { kind: 'champion' },
       },
     ],
-    scoredAt: SCORED_AT,
+    scoredAt: new Date(0).toISOString(),
+    outputForm: 'predictions',
     baseline: null,
     sliceColumns: [],
     outputFolder,
@@ -292,9 +293,6 @@ function jobOf(options: ScoreFileOptions, plan: Plan, chunk: Chunk, outputFolder
     device: options.device ?? 'off',
   };
 }
-
-/** One command has one as-of time, so that all parts agree. */
-const SCORED_AT = new Date().toISOString();
 
 function partName(index: number): string {
   return `part-${String(index).padStart(5, '0')}.parquet`;
@@ -308,7 +306,6 @@ async function moved(receipt: ChunkReceipt, path: string): Promise<ChunkReceipt>
 
 /** Output and scratch may be on different file systems. */
 async function moveFile(from: string, to: string): Promise<void> {
-  const { copyFile } = await import('node:fs/promises');
   await rename(from, to).catch(async () => {
     await copyFile(from, to);
     await rm(from);
