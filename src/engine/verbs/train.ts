@@ -1,9 +1,8 @@
-/** Trains a built-in trainer on Parquet files and leaves a model bundle: graph, signature, metrics, importance, golden rows. */
+/** Trains a built-in trainer on a training set and leaves a bundle: graph, signature, metrics, importance, golden rows. */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { predictionColumns } from '../../domain/signature.ts';
 import { trainerNamed } from '../../trainers/index.ts';
-import type { FeatureImportance, TrainingMetrics, TrainJob, TrainOutput } from '../../trainers/job.ts';
 import { trainingMetrics } from '../../trainers/metrics.ts';
 import { ParameterError } from '../../trainers/parameters.ts';
 import { permutationImportance } from '../../trainers/permutation.ts';
@@ -11,6 +10,7 @@ import { encodeFeatures, type Table, type TrainedModel, TrainingDataError } from
 import { DuckDbSession } from '../duckdb.ts';
 import { EngineFault } from '../fault.ts';
 import { writeWhole } from '../files.ts';
+import type { GoldenRows, TrainedFiles, TrainJob } from '../job.ts';
 import { identifier, literal, readerCall } from '../sql.ts';
 import { labelled, openRowReader } from '../training-rows.ts';
 import type { VerbContext } from '../verbs.ts';
@@ -19,71 +19,80 @@ const GOLDEN_ROWS = 256;
 /** Metrics on the training rows are there to see overfitting; a part of the rows shows it. */
 const TRAIN_METRIC_ROWS = 50_000;
 
-export async function run(job: TrainJob, context: VerbContext): Promise<TrainOutput> {
+export async function run(job: TrainJob, context: VerbContext): Promise<TrainedFiles> {
   const started = performance.now();
-  const trainer = askTrainer(() => {
-    const found = trainerNamed(job.trainer);
-    found.check(job.parameters);
-    return found;
-  });
+  const trainer = trainerOf(job);
   const session = await DuckDbSession.open({
-    files: [...job.trainFiles, ...job.holdoutFiles],
+    files: [job.file, ...(job.holdout === undefined ? [] : [job.holdout])],
     folders: [job.outputFolder],
     scratch: context.scratch,
     memoryMb: Math.round(context.memoryMb / 2),
   });
   try {
     const reader = await openRowReader(session, job);
-    const train = await reader.read(job.trainFiles);
-    const task = { task: job.task, classes: reader.classes, seed: job.seed, threads: job.threads ?? 1 };
+    const table = await reader.read(job.file);
+    const task = { task: job.task, classes: reader.classes, seed: job.seed, threads: job.threads };
     const model = await trainer
-      .train(train, task, job.parameters, ({ round, rounds }) =>
+      .train(table, task, job.parameters, ({ round, rounds }) =>
         context.progress({ done: round, total: rounds, unit: 'rounds', resume: null }),
       )
       .catch(asFault);
-
     const onnx = await writeModel(job, model);
-    const holdout = await reader.read(job.holdoutFiles);
-    const columns = encodeFeatures(holdout.features, model.signature);
-    const metrics: TrainingMetrics = {
-      schema: 'training-metrics/1',
+    const holdout = job.holdout === undefined ? null : await reader.read(job.holdout);
+    const metrics = metricsOf(model, table, holdout);
+    const shares = reader.features.map(({ name }, index) => [name, model.importance.values[index] ?? 0] as const);
+
+    await writeJson(join(job.outputFolder, 'signature.json'), model.signature);
+    await writeJson(join(job.outputFolder, 'metrics.json'), {
       trainer: job.trainer,
-      rowsTrained: train.rows,
-      rowsHeldOut: holdout.rows,
-      train: metricsOnPart(train, model),
-      holdout: trainingMetrics(job.task, model.predict(columns), holdout.labels),
-      rounds: model.rounds.map(({ round, loss, validationLoss }) => ({ round, loss, validationLoss })),
+      rows: { train: table.rows, holdout: holdout?.rows ?? 0 },
+      metrics,
+      rounds: model.rounds,
       notes: model.notes,
       seconds: (performance.now() - started) / 1000,
+    });
+    await writeJson(join(job.outputFolder, 'importance.json'), {
+      kind: model.importance.kind,
+      shares: Object.fromEntries(shares),
+      /** Rise of the mean loss on held-out rows when the column is shuffled. */
+      permutation: holdout === null || holdout.rows === 0 ? null : permutationOf(model, holdout, job.seed),
+    });
+    const golden = await writeGolden(session, job, {
+      model,
+      file: job.holdout ?? job.file,
+      table: holdout ?? table,
+    });
+    return {
+      onnx,
+      signature: model.signature,
+      golden,
+      importance: Object.fromEntries(shares),
+      metrics,
+      notes: model.notes,
+      rows: table.rows,
     };
-    const shuffled = holdout.rows > 0 ? permutationImportance(model, columns, holdout.labels, job.seed) : null;
-    const importance = job.features.map(
-      ({ name }, index): FeatureImportance => ({
-        feature: name,
-        kind: model.importance.kind,
-        share: model.importance.values[index] ?? 0,
-        permutation: shuffled?.[index] ?? null,
-      }),
-    );
-    await writeJson(join(job.outputFolder, 'signature.json'), model.signature);
-    await writeJson(join(job.outputFolder, 'metrics.json'), metrics);
-    await writeJson(join(job.outputFolder, 'importance.json'), importance);
-    const golden =
-      holdout.rows > 0
-        ? await writeGolden(session, { job, files: job.holdoutFiles, table: holdout, model })
-        : await writeGolden(session, { job, files: job.trainFiles, table: train, model });
-    return { onnx, signature: model.signature, metrics, importance, golden };
   } finally {
     session.close();
   }
 }
 
+function trainerOf(job: TrainJob) {
+  try {
+    const trainer = trainerNamed(job.trainer);
+    trainer.check(job.parameters);
+    return trainer;
+  } catch (error) {
+    return asFault(error);
+  }
+}
+
 async function writeModel(job: TrainJob, model: TrainedModel): Promise<string> {
   const bytes = model.toOnnx({
+    ...job.metadata,
     'almanac.trainer': job.trainer,
     'almanac.parameters': JSON.stringify(job.parameters),
     'almanac.seed': String(job.seed),
-    'almanac.features': JSON.stringify(job.features.map(column => column.name)),
+    'almanac.features': JSON.stringify(model.signature.inputs[0]?.columns.map(({ column }) => column)),
   });
   const { path } = await writeWhole(join(job.outputFolder, 'model.onnx'), async temporary => {
     await writeFile(temporary, bytes);
@@ -92,42 +101,60 @@ async function writeModel(job: TrainJob, model: TrainedModel): Promise<string> {
   return path;
 }
 
-function metricsOnPart(table: Table, model: TrainedModel): Record<string, number | null> {
-  const rows = Math.min(table.rows, TRAIN_METRIC_ROWS);
-  const columns = encodeFeatures(table.features, model.signature).map(column => column.subarray(0, rows));
-  return trainingMetrics(model.signature.task, model.predict(columns), table.labels.subarray(0, rows));
+/** Held-out metrics under their own names, those of the training rows as `train_<name>`. */
+function metricsOf(model: TrainedModel, table: Table, holdout: Table | null): Record<string, number | null> {
+  const seen = metricsOn(model, table, TRAIN_METRIC_ROWS);
+  const unseen = holdout === null ? {} : metricsOn(model, holdout, holdout.rows);
+  return { ...unseen, ...Object.fromEntries(Object.entries(seen).map(([name, value]) => [`train_${name}`, value])) };
 }
 
-/** The first rows as they are in the files, with the trainer's own predictions: whoever serves the model must reproduce them. */
+function metricsOn(model: TrainedModel, table: Table, rowsMax: number): Record<string, number | null> {
+  const columns = firstRows(model, table, rowsMax);
+  return trainingMetrics(model.signature.task, model.predict(columns), table.labels.subarray(0, rowsMax));
+}
+
+function firstRows(model: TrainedModel, table: Table, rows: number): Float32Array[] {
+  return encodeFeatures(table.features, model.signature).map(column => column.subarray(0, rows));
+}
+
+function permutationOf(model: TrainedModel, holdout: Table, seed: number): Record<string, number> {
+  const columns = encodeFeatures(holdout.features, model.signature);
+  const rises = permutationImportance(model, columns, holdout.labels, seed);
+  return Object.fromEntries(holdout.features.map(({ name }, index) => [name, rises[index] ?? 0]));
+}
+
+/**
+ * The first rows with the trainer's own predictions, which whoever serves the model has to reproduce: encoded in the
+ * result, and as they are in the table in golden.parquet.
+ */
 async function writeGolden(
   session: DuckDbSession,
-  given: {
-    readonly job: TrainJob;
-    readonly files: readonly string[];
-    readonly table: Table;
-    readonly model: TrainedModel;
-  },
-): Promise<TrainOutput['golden']> {
-  const { job, files, table, model } = given;
-  const { signature } = model;
+  job: TrainJob,
+  { model, file, table }: { readonly model: TrainedModel; readonly file: string; readonly table: Table },
+): Promise<GoldenRows> {
   const rows = Math.min(table.rows, GOLDEN_ROWS);
-  const columns = encodeFeatures(table.features, signature).map(column => column.subarray(0, rows));
+  const columns = firstRows(model, table, rows);
   const predictions = model.predict(columns);
-  const width = predictions.length / rows;
-  const names = predictionColumns(signature).slice(0, width).map(identifier);
-  const values = Array.from({ length: rows }, (_, row) => {
-    const numbers = predictions.subarray(row * width, (row + 1) * width);
-    return `(${Array.from(numbers, value => `'${value}'::FLOAT`).join(', ')})`;
-  });
-  const features = job.features.map(column => identifier(column.name)).join(', ');
-  const raw = `SELECT ${features} FROM ${readerCall('parquet', files)} WHERE ${labelled(job)} LIMIT ${rows}`;
-  const predicted = `SELECT * FROM (VALUES ${values.join(', ')}) predictions(${names.join(', ')})`;
-  const file = await writeWhole(join(job.outputFolder, 'golden.parquet'), temporary =>
-    session.run(
-      `COPY (SELECT * FROM (${raw}) POSITIONAL JOIN (${predicted})) TO ${literal(temporary)} (FORMAT parquet)`,
-    ),
-  );
-  return { path: file.path, rows: file.rows };
+  if (rows > 0) {
+    const width = predictions.length / rows;
+    const names = predictionColumns(model.signature).slice(0, width).map(identifier);
+    const values = Array.from({ length: rows }, (_, row) => {
+      const numbers = predictions.subarray(row * width, (row + 1) * width);
+      return `(${Array.from(numbers, value => `'${value}'::FLOAT`).join(', ')})`;
+    });
+    const features = table.features.map(({ name }) => identifier(name)).join(', ');
+    const raw = `SELECT ${features} FROM ${readerCall('parquet', [file])} WHERE ${labelled(job)} LIMIT ${rows}`;
+    const predicted = `SELECT * FROM (VALUES ${values.join(', ')}) predictions(${names.join(', ')})`;
+    await writeWhole(join(job.outputFolder, 'golden.parquet'), temporary =>
+      session.run(
+        `COPY (SELECT * FROM (${raw}) POSITIONAL JOIN (${predicted})) TO ${literal(temporary)} (FORMAT parquet)`,
+      ),
+    );
+  }
+  return {
+    inputs: columns.map(column => Array.from(column, value => (Number.isNaN(value) ? null : value))),
+    outputs: Array.from(predictions),
+  };
 }
 
 async function writeJson(path: string, document: unknown): Promise<void> {
@@ -135,14 +162,6 @@ async function writeJson(path: string, document: unknown): Promise<void> {
     await writeFile(temporary, `${JSON.stringify(document, null, 2)}\n`);
     return 0;
   });
-}
-
-function askTrainer<T>(ask: () => T): T {
-  try {
-    return ask();
-  } catch (error) {
-    return asFault(error);
-  }
 }
 
 /** Faults of the data and of the definition are permanent: the same rows and parameters fail again. */

@@ -100,7 +100,7 @@ class Boosting {
     let stoppedEarly = false;
     for (let round = 1; round <= parameters.trees && !stoppedEarly; round++) {
       for (let output = 0; output < outputs; output++) {
-        trees.push(this.#addTree(round, output, round === 1 ? base[output]! : 0));
+        trees.push(this.#addTree(output, round === 1 ? base[output]! : 0));
       }
       const validationLoss = this.#validation.length > 0 ? meanLoss(task, this.#workspace, this.#validation) : null;
       const loss = meanLoss(task, this.#workspace, this.#lossRows);
@@ -120,8 +120,8 @@ class Boosting {
     return { trees: trees.slice(0, kept * outputs), rounds, stoppedEarly };
   }
 
-  #addTree(round: number, output: number, base: number): Tree {
-    const { task, outputs, parameters, binnings } = this.#input;
+  #addTree(output: number, base: number): Tree {
+    const { task, parameters, binnings } = this.#input;
     const workspace = this.#workspace;
     const sample = this.#sampleRows();
     workspace.order.set(sample);
