@@ -5,7 +5,7 @@
  */
 import { Worker } from 'node:worker_threads';
 import { toDocument } from './fault.ts';
-import type { ChildMessage, JobMessage } from './protocol.ts';
+import type { ChildMessage, ChildUsage, JobMessage } from './protocol.ts';
 import { loadVerb, type Progress } from './verbs.ts';
 
 const PROGRESS_EVERY_MS = 250;
@@ -33,9 +33,9 @@ async function answer(message: JobMessage): Promise<void> {
       memoryMb: message.memoryMb,
       signal: aborted.signal,
     });
-    send({ type: 'done', id, output, rssMb: rssMb() });
+    send({ type: 'done', id, output, usage: usage() });
   } catch (error) {
-    send({ type: 'fault', id, fault: toDocument(error), rssMb: rssMb() });
+    send({ type: 'fault', id, fault: toDocument(error), usage: usage() });
   }
 }
 
@@ -43,8 +43,13 @@ function send(message: ChildMessage): void {
   process.send?.(message);
 }
 
-function rssMb(): number {
-  return Math.round(process.memoryUsage.rss() / 2 ** 20);
+function usage(): ChildUsage {
+  const { maxRSS, userCPUTime, systemCPUTime } = process.resourceUsage();
+  return {
+    rssMb: Math.round(process.memoryUsage.rss() / 2 ** 20),
+    peakRssMb: Math.round(maxRSS / 2 ** 10),
+    cpuSeconds: (userCPUTime + systemCPUTime) / 1e6,
+  };
 }
 
 /** A scan calls this once per vector of 2,048 rows; the parent wants to hear a few times a second. */

@@ -2,7 +2,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { EngineFault, fromDocument, saysOutOfMemory } from './fault.ts';
-import type { ChildMessage, JobMessage } from './protocol.ts';
+import type { ChildMessage, ChildUsage, JobMessage } from './protocol.ts';
 import type { Progress } from './verbs.ts';
 
 const STDERR_TAIL_CHARS = 4_000;
@@ -29,6 +29,7 @@ export class EngineChild {
   #stderr = '';
   jobs = 0;
   rssMb = 0;
+  usage: ChildUsage = { rssMb: 0, peakRssMb: 0, cpuSeconds: 0 };
 
   constructor(options: ChildOptions) {
     const fromSource = import.meta.url.endsWith('.ts');
@@ -116,7 +117,8 @@ export class EngineChild {
           options.onProgress?.(answer.progress);
           return;
         }
-        this.rssMb = answer.rssMb;
+        this.usage = answer.usage;
+        this.rssMb = answer.usage.rssMb;
         if (answer.type === 'done') settle(() => resolve(answer.output));
         else settle(() => reject(fromDocument(answer.fault)));
       };

@@ -44,6 +44,8 @@ export interface ScoreChunkJob {
   readonly models: readonly ModelToScore[];
   /** The job's as-of time (ISO UTC), written to every row. */
   readonly scoredAt: string;
+  /** `predictions` leaves out `model_version` and `scored_at`, where there is no version. Default `all`. */
+  readonly outputForm?: 'all' | 'predictions';
   /** Path of the baseline document; null skips the profile. */
   readonly baseline: string | null;
   readonly sliceColumns: readonly string[];

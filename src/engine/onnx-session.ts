@@ -3,7 +3,6 @@
  * scalar function of DuckDB cannot wait for it, so this file uses the binding below it. That is private API of the exact
  * version in package.json, covered by tests. Only engine children (and tests) load this file.
  */
-import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import type { TensorType } from '../domain/signature.ts';
 import { EngineFault } from './fault.ts';
@@ -100,18 +99,6 @@ export class OnnxSession {
       );
     }
     return new OnnxSession(native, publicModule.Tensor);
-  }
-
-  static async loadFile(path: string, label: string, options: SessionOptions = {}): Promise<OnnxSession> {
-    const bytes = await readFile(path).catch((error: unknown) => {
-      throw new EngineFault(
-        'bad_model',
-        `${label}: ${path} cannot be read: ${messageOf(error)}`,
-        { path },
-        { cause: error },
-      );
-    });
-    return OnnxSession.load(bytes, label, options);
   }
 
   get inputs(): readonly { readonly name: string; readonly type: string; readonly dims: readonly number[] }[] {

@@ -18,11 +18,13 @@ export interface Arm {
 export class OutputColumns {
   readonly #signature: Signature;
   readonly #arms: readonly Arm[];
+  readonly #stamped: boolean;
   readonly values: number;
   readonly hasClass: boolean;
   readonly hasArm: boolean;
 
-  constructor(signature: Signature, arms: readonly Arm[]) {
+  constructor(signature: Signature, arms: readonly Arm[], form: 'all' | 'predictions' = 'all') {
+    this.#stamped = form === 'all';
     this.#signature = signature;
     this.#arms = arms;
     this.values = predictionWidth(signature);
@@ -45,7 +47,8 @@ export class OutputColumns {
   }
 
   get names(): readonly string[] {
-    return [...predictionColumns(this.#signature), 'model_version', 'scored_at', ...(this.hasArm ? ['arm'] : [])];
+    const stamps = this.#stamped ? ['model_version', 'scored_at'] : [];
+    return [...predictionColumns(this.#signature), ...stamps, ...(this.hasArm ? ['arm'] : [])];
   }
 
   /** The SELECT list after keys and pass-through columns; `value` is the SQL name of the function's result. */
@@ -58,10 +61,13 @@ export class OutputColumns {
         : pick(this.#arms[0]!);
     const columns = predictionColumns(this.#signature);
     const predictions = columns.map((name, index) => `${this.#prediction(index, at)} AS ${identifier(name)}`);
-    return [
-      ...predictions,
+    const stamps = [
       `CAST(${byArm(arm => String(arm.version))} AS INTEGER) AS model_version`,
       `CAST(${literal(scoredAt)} AS TIMESTAMPTZ) AS scored_at`,
+    ];
+    return [
+      ...predictions,
+      ...(this.#stamped ? stamps : []),
       ...(this.hasArm ? [`${byArm(arm => literal(arm.name))} AS arm`] : []),
     ].join(', ');
   }

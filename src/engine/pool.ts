@@ -13,7 +13,7 @@ import { mkdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { EngineChild } from './engine-child.ts';
 import { EngineFault } from './fault.ts';
-import type { JobMessage } from './protocol.ts';
+import type { ChildUsage, JobMessage } from './protocol.ts';
 import type { Progress, Verb, Verbs } from './verbs.ts';
 
 export interface EnginePoolOptions {
@@ -49,6 +49,8 @@ export class EnginePool {
   readonly #options: Required<EnginePoolOptions>;
   readonly #idle: EngineChild[] = [];
   readonly #busy = new Set<EngineChild>();
+  /** Every child that ever was, for `usage`; a dead child is only its last figures. */
+  readonly #spawned: { readonly usage: ChildUsage }[] = [];
   readonly #waiting: (() => void)[] = [];
   #nextJob = 1;
   #closed: boolean = false;
@@ -88,6 +90,18 @@ export class EnginePool {
   /** Starts all children now, so that the first jobs do not pay for it. */
   warm(): void {
     while (this.#idle.length + this.#busy.size < this.size) this.#idle.push(this.#spawn());
+  }
+
+  /** CPU seconds of this process and of every child so far, and the sum of their peaks of resident memory. */
+  usage(): { readonly cpuSeconds: number; readonly peakRssMb: number } {
+    const own = process.resourceUsage();
+    let cpuSeconds = (own.userCPUTime + own.systemCPUTime) / 1e6;
+    let peakRssMb = own.maxRSS / 2 ** 10;
+    for (const { usage } of this.#spawned) {
+      cpuSeconds += usage.cpuSeconds;
+      peakRssMb += usage.peakRssMb;
+    }
+    return { cpuSeconds, peakRssMb };
   }
 
   /** Kills the children; running jobs reject. */
@@ -173,7 +187,9 @@ export class EnginePool {
 
   #spawn(): EngineChild {
     const { scratch, memoryMb, environment } = this.#options;
-    return new EngineChild({ folder: scratch, memoryMb, environment });
+    const child = new EngineChild({ folder: scratch, memoryMb, environment });
+    this.#spawned.push(child);
+    return child;
   }
 }
 

@@ -11,7 +11,14 @@ export interface JobMessage {
   readonly memoryMb: number;
 }
 
+/** Of the whole child since its start. */
+export interface ChildUsage {
+  readonly rssMb: number;
+  readonly peakRssMb: number;
+  readonly cpuSeconds: number;
+}
+
 export type ChildMessage =
   | { readonly type: 'progress'; readonly id: number; readonly progress: Progress }
-  | { readonly type: 'done'; readonly id: number; readonly output: unknown; readonly rssMb: number }
-  | { readonly type: 'fault'; readonly id: number; readonly fault: FaultDocument; readonly rssMb: number };
+  | { readonly type: 'done'; readonly id: number; readonly output: unknown; readonly usage: ChildUsage }
+  | { readonly type: 'fault'; readonly id: number; readonly fault: FaultDocument; readonly usage: ChildUsage };

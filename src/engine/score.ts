@@ -33,7 +33,7 @@ import type { VerbContext } from './verbs.ts';
 
 /** DuckDB's vectors have at most this many rows. */
 const VECTOR_ROWS = 2_048;
-const PARQUET = '(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880)';
+const PARQUET = '(FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, ROW_GROUP_SIZE 122880)';
 
 export async function scoreChunk(job: ScoreChunkJob, context: VerbContext): Promise<ChunkReceipt> {
   const started = performance.now();
@@ -62,7 +62,6 @@ export async function scoreChunk(job: ScoreChunkJob, context: VerbContext): Prom
       cpuSeconds: (user + system) / 1e6,
     };
   } finally {
-    scan.close();
     source.close();
   }
 }
@@ -116,7 +115,7 @@ class ChunkScan {
       else this.#served.push(loaded);
     }
     const served = order.filter(model => model.part.kind !== 'shadow');
-    if (models.length > 0) this.#output = outputColumns(served);
+    if (models.length > 0) this.#output = outputColumns(served, this.#job.outputForm);
     if (served.length > 1) this.#armArgument = this.#args.double(armSql(served, contract.keys));
     this.#profile = await ChunkProfile.create(this.#job, this.#source.columns, this.#args);
     // A function without arguments would be called once, not once per vector.
@@ -230,10 +229,6 @@ class ChunkScan {
         : this.#source.sql;
     const keys = contract.keys.length === 0 ? null : await duplicateKeys(this.#source.session, rows, contract.keys);
     return this.#profile.write(outputFolder, keys, this.#rules.counts);
-  }
-
-  close(): void {
-    for (const scorer of this.scorers) scorer.close();
   }
 
   #scoreVector(input: DuckDBDataChunk, vector: DuckDBVector): void {
@@ -466,7 +461,7 @@ function isMissing(vectors: Vectors, argument: number, row: number): boolean {
   return vectors.nullRows(argument).includes(row) || Number.isNaN(vectors.numbers(argument)[row]);
 }
 
-function outputColumns(served: readonly ModelToScore[]): OutputColumns {
+function outputColumns(served: readonly ModelToScore[], form: ScoreChunkJob['outputForm']): OutputColumns {
   const [champion, ...others] = served;
   if (champion?.part.kind !== 'champion') {
     throw new EngineFault(
@@ -489,7 +484,7 @@ function outputColumns(served: readonly ModelToScore[]): OutputColumns {
   const arms = served.map(
     ({ version, part }): Arm => ({ name: part.kind === 'share' ? part.arm : 'champion', version }),
   );
-  return new OutputColumns(champion.signature, arms);
+  return new OutputColumns(champion.signature, arms, form);
 }
 
 /**

@@ -1,11 +1,16 @@
 /** A loaded model as a function from a vector of rows to numbers: the same shape for ONNX Runtime and compiled trees. */
+import { readFile } from 'node:fs/promises';
 import type { Contract } from '../domain/contract.ts';
-import type { OutputTensor, Signature } from '../domain/signature.ts';
+import type { OutputTensor, Signature, TensorType } from '../domain/signature.ts';
+import { readModel } from '../onnx/read.ts';
 import type { ArgumentList } from './arguments.ts';
+import { columnMajorModel } from './column-major.ts';
 import { EngineFault } from './fault.ts';
 import type { ScorerUsed } from './job.ts';
+import { cachedModel } from './model-cache.ts';
 import { OnnxSession, type OnnxTensor } from './onnx-session.ts';
-import { TensorFiller } from './tensors.ts';
+import { type FilledTensor, type Layout, TensorFiller } from './tensors.ts';
+import { compareOnInput, type LoadedTrees, loadTrees, treeFeatures } from './tree-scorer.ts';
 import type { Vectors } from './vectors.ts';
 
 export type Numbers = Float32Array | Float64Array;
@@ -18,7 +23,6 @@ export interface Scorer {
   /** Predictions of the rows [from, to), row after row; valid until the next call. */
   score(vectors: Vectors, from: number, to: number): Numbers;
   used(): ScorerUsed;
-  close(): void;
 }
 
 export interface ScorerOptions {
@@ -32,35 +36,136 @@ export interface ScorerOptions {
 }
 
 export async function loadScorer(options: ScorerOptions): Promise<Scorer> {
-  return loadOnnxScorer(
-    options,
-    options.scorer === 'onnxruntime' ? 'demanded by the definition' : 'not a tree ensemble',
-  );
+  const label = `model version ${options.version} (${options.onnx})`;
+  const loaded = await cachedModel(options.onnx, options.scorer, () => loadModel(options, label));
+  return loaded.kind === 'trees' ? treeScorer(options, loaded, label) : onnxScorer(options, loaded, label);
 }
 
-async function loadOnnxScorer(options: ScorerOptions, reason: string): Promise<Scorer> {
-  const { version, signature } = options;
-  const label = `model version ${version} (${options.onnx})`;
-  const session = await OnnxSession.loadFile(options.onnx, label);
+interface LoadedSession {
+  readonly kind: 'session';
+  readonly session: OnnxSession;
+  readonly layout: Layout;
+  readonly nodeCount: number;
+  /** Why ONNX Runtime serves the model. */
+  readonly reason: string;
+  close(): void;
+}
+
+/** Compiled trees where they may; otherwise the model as it is or, where it can, changed to take columns. */
+async function loadModel(
+  { onnx, signature, scorer }: ScorerOptions,
+  label: string,
+): Promise<LoadedTrees | LoadedSession> {
+  const bytes = await readFile(onnx);
+  const session = OnnxSession.load(bytes, label);
   assertSignature(session, signature, label);
-  const output = predictionOutput(signature, label);
-  const types = signature.inputs.map(input => input.type);
-  const filler = new TensorFiller(signature, options.contract, options.args, options.rowsMax, 'rows');
-  const width = predictionWidth(signature);
+  const nodeCount = readModel(bytes).graph.node.length;
+  if (scorer === 'onnxruntime') return sessionOf(session, 'rows', nodeCount, 'demanded');
+  const trees = await loadTrees(bytes, signature, session, predictionOutput(signature, label).name);
+  if (trees.kind === 'trees') return trees;
+  const columns = columnMajorModel(bytes);
+  if (columns === null) return sessionOf(session, 'rows', nodeCount, trees.reason);
+  session.close();
+  return sessionOf(OnnxSession.load(columns, label), 'columns', nodeCount, trees.reason);
+}
+
+function sessionOf(session: OnnxSession, layout: Layout, nodeCount: number, reason: string): LoadedSession {
+  return { kind: 'session', session, layout, nodeCount, reason, close: () => session.close() };
+}
+
+function onnxScorer(options: ScorerOptions, loaded: LoadedSession, label: string): Scorer {
+  const { version, signature } = options;
+  const score = sessionFunction(options, loaded.session, loaded.layout, label);
   return {
     version,
     signature,
-    width,
+    width: predictionWidth(signature),
+    score,
+    used: () => ({
+      version,
+      scorer: 'onnxruntime',
+      reason: loaded.reason,
+      providers: { CPUExecutionProvider: loaded.nodeCount },
+    }),
+  };
+}
+
+type ScoreFunction = Scorer['score'];
+
+function sessionFunction(options: ScorerOptions, session: OnnxSession, layout: Layout, label: string): ScoreFunction {
+  const { signature } = options;
+  const output = predictionOutput(signature, label);
+  const filler = new TensorFiller(signature, options.contract, options.args, options.rowsMax, layout);
+  const types = signature.inputs.map(input => input.type);
+  return (vectors, from, to) => {
+    const feeds = feedsOf(session, types, filler.fill(vectors, from, to));
+    const result = runSession(session, feeds, output.name, label);
+    return predictionsOf(result, output, signature, to - from, label);
+  };
+}
+
+function feedsOf(
+  session: OnnxSession,
+  types: readonly TensorType[],
+  tensors: readonly FilledTensor[],
+): Record<string, OnnxTensor> {
+  const feeds: Record<string, OnnxTensor> = {};
+  for (const [index, { name, data, dims }] of tensors.entries()) {
+    feeds[name] = session.tensor(types[index]!, data, dims);
+  }
+  return feeds;
+}
+
+/** How many rows of the input are scored by both before the trees are trusted with the rest. */
+const INPUT_GATE_ROWS = 1_024;
+
+/**
+ * The first rows of the input go through ONNX Runtime too. A difference there makes ONNX Runtime serve all of the chunk:
+ * it is found before any row is written.
+ */
+function treeScorer(options: ScorerOptions, loaded: LoadedTrees, label: string): Scorer {
+  const { version, signature, rowsMax } = options;
+  const output = predictionOutput(signature, label);
+  const isPlain = loaded.prefix === null;
+  const filler = new TensorFiller(signature, options.contract, options.args, rowsMax, isPlain ? 'columns' : 'rows');
+  const types = signature.inputs.map(input => input.type);
+  const byRuntime = sessionFunction(options, loaded.reference, 'rows', label);
+  const scores = new Float32Array(rowsMax * loaded.trees.width);
+  const byTrees: ScoreFunction = (vectors, from, to) => {
+    const rows = to - from;
+    const tensors = filler.fill(vectors, from, to);
+    const features = treeFeatures(loaded, tensors, session => feedsOf(session, types, tensors), rows);
+    loaded.trees.score(features, rows, rows, scores);
+    const data = scores.subarray(0, rows * loaded.trees.width);
+    return predictionsOf({ data, dims: [rows, loaded.trees.width] }, output, signature, rows, label);
+  };
+  const gate = { rows: 0, refusal: null as string | null };
+  return {
+    version,
+    signature,
+    width: predictionWidth(signature),
     score(vectors, from, to) {
-      const feeds: Record<string, OnnxTensor> = {};
-      for (const [index, tensor] of filler.fill(vectors, from, to).entries()) {
-        feeds[tensor.name] = session.tensor(types[index]!, tensor.data, tensor.dims);
-      }
-      const result = runSession(session, feeds, output.name, label);
-      return predictionsOf(result, output, signature, to - from, label);
+      if (gate.refusal !== null) return byRuntime(vectors, from, to);
+      const ours = byTrees(vectors, from, to);
+      if (gate.rows >= INPUT_GATE_ROWS) return ours;
+      const reference = byRuntime(vectors, from, to);
+      const { isEqual, difference, tolerance } = compareOnInput(ours, reference);
+      gate.rows += to - from;
+      if (isEqual) return ours;
+      gate.refusal = `the compiled trees differ by ${difference} on the first rows of the input, allowed are ${tolerance}`;
+      return reference;
     },
-    used: () => ({ version, scorer: 'onnxruntime', reason, providers: { CPUExecutionProvider: -1 } }),
-    close: () => session.close(),
+    used() {
+      if (gate.refusal !== null) return { version, scorer: 'onnxruntime', reason: gate.refusal, providers: {} };
+      const { large } = loaded.trees.kernels;
+      const found = [loaded.gate, `equal on ${gate.rows} rows of the input`].filter(text => text !== '').join('; ');
+      return {
+        version,
+        scorer: 'trees',
+        reason: `${large} kernel, compared with ONNX Runtime: ${found}`,
+        providers: {},
+      };
+    },
   };
 }
 

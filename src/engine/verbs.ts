@@ -3,6 +3,8 @@
  * child loads only what its jobs need, so a child that inspects files never loads ONNX Runtime.
  */
 import type {
+  BaselineJob,
+  BaselineOutput,
   ChunkReceipt,
   EvaluateJob,
   Evaluation,
@@ -11,10 +13,16 @@ import type {
   Inspection,
   InspectJob,
   MaterialiseJob,
+  PreparedModel,
+  PrepareModelJob,
+  ProfileJob,
+  ProfileOutput,
   QueryJob,
   QueryResult,
   ScoreChunkJob,
+  TrainedFiles,
   TrainingSet,
+  TrainJob,
 } from './job.ts';
 
 /** Verb → its job document and its output. Add a verb here and in `MODULES`. */
@@ -24,6 +32,10 @@ export interface Verbs {
   readonly evaluate: { readonly job: EvaluateJob; readonly output: Evaluation };
   readonly 'import-table': { readonly job: ImportTableJob; readonly output: ImportReceipt };
   readonly materialise: { readonly job: MaterialiseJob; readonly output: TrainingSet };
+  readonly 'prepare-model': { readonly job: PrepareModelJob; readonly output: PreparedModel };
+  readonly baseline: { readonly job: BaselineJob; readonly output: BaselineOutput };
+  readonly profile: { readonly job: ProfileJob; readonly output: ProfileOutput };
+  readonly train: { readonly job: TrainJob; readonly output: TrainedFiles };
   readonly query: { readonly job: QueryJob; readonly output: QueryResult };
 }
 export type Verb = keyof Verbs;
@@ -57,6 +69,10 @@ const MODULES: { readonly [V in Verb]: () => Promise<VerbModule<V>> } = {
   evaluate: () => import('./verbs/evaluate.ts'),
   'import-table': () => import('./verbs/import-table.ts'),
   materialise: () => import('./verbs/materialise.ts'),
+  'prepare-model': () => import('./verbs/prepare-model.ts'),
+  baseline: () => import('./verbs/baseline.ts'),
+  profile: () => import('./verbs/profile.ts'),
+  train: () => import('./verbs/train.ts'),
   query: () => import('./verbs/query.ts'),
 };
 

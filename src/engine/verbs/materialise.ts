@@ -15,7 +15,7 @@ import { identifier, literal, pathLiteral, readerCall } from '../sql.ts';
 import { outputItems, setNull, Vectors } from '../vectors.ts';
 import type { VerbContext } from '../verbs.ts';
 
-const PARQUET = '(FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880)';
+const PARQUET = '(FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, ROW_GROUP_SIZE 122880)';
 
 export async function run(job: MaterialiseJob, context: VerbContext): Promise<TrainingSet> {
   const pieces: Piece[] = [];
