@@ -54,6 +54,7 @@ export type Appended<Entry> =
 export const segmentLength = 1024;
 /** Answers that say nothing are asked again this often before the caller hears `unavailable`. */
 const attemptsMax = 8;
+const readsOfDoubtfulBytes = 4;
 /** Parallel reads while walking to the end. */
 const windowMax = 32;
 
@@ -169,14 +170,16 @@ export class Chain<Entry extends Linked> {
     throw new StorageFault('unavailable', key, `no clear answer after ${attemptsMax} reads: ${unclear}`);
   }
 
-  /** Bytes that do not fit are read once more before they are called corrupt: a read may have been cut short. */
+  /** Bytes that do not fit are read again before they are called corrupt: a read may have been cut short. */
   async #acceptRead(number: number, text: string): Promise<void> {
-    try {
-      this.#accept(number, text);
-    } catch (first) {
-      const again = await this.#readText(this.#format.entryKey(number));
-      if (again === null || again === text) throw first;
-      this.#accept(number, again);
+    for (let attempt = 1, found = text; ; attempt += 1) {
+      try {
+        this.#accept(number, found);
+        return;
+      } catch (error) {
+        if (attempt === readsOfDoubtfulBytes) throw error;
+        found = (await this.#readText(this.#format.entryKey(number))) ?? '';
+      }
     }
   }
 

@@ -34,7 +34,7 @@ import {
   type TableFile,
   TableState,
 } from './state.ts';
-import { verifyFiles } from './verify-files.ts';
+import { findBadFile } from './verify-files.ts';
 
 export interface PartFile {
   /** Relative to the table, from `newPartFile`. */
@@ -131,7 +131,13 @@ export class PredictionsTable {
     if (early !== null) return early;
 
     await this.#create(request.columns);
-    await verifyFiles(this.#ports.store, this.root, request.files);
+    const bad = await findBadFile(this.#ports.store, this.root, request.files);
+    if (bad !== null) {
+      // Meanwhile another attempt may have won, and the collector have taken the files of this one.
+      const decided = settled(await this.state(), partition, generation);
+      if (decided !== null) return decided;
+      throw bad;
+    }
     const { planDigest, files, columns } = request;
     const manifest = { schema: 'manifest/1', table: this.root, partition, generation, planDigest, columns, files };
     const manifestDigest = await this.#documents.put('manifest', manifest);
