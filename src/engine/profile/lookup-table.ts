@@ -74,8 +74,9 @@ function isCrowded(table: LookupTable, precision: Precision, value: number): boo
 
 /** Bins of edges after some of them were split: for every fine bin the coarse bin it belongs to. */
 export function coarseBins(fine: readonly number[], coarse: readonly number[]): Int32Array {
-  // Fine bin i lies above fine edge i − 1, so above every coarse edge at or below it.
-  return Int32Array.from({ length: fine.length + 1 }, (_, i) => (i === 0 ? 0 : binAfter(fine[i - 1]!, coarse)));
+  // Fine bin i lies above fine edge i − 1, so above every coarse edge at or below it. Edges below the smallest 32-bit
+  // float are −infinity: every value lies above them.
+  return Int32Array.from({ length: fine.length + 1 }, (_, i) => binAfter(fine[i - 1] ?? -Infinity, coarse));
 }
 
 /** Number of edges at or below a value. */
