@@ -1,6 +1,6 @@
 /** Bodies of S3 answers. A connection may end early after a 200, so every body is measured before anyone uses it. */
 import { createHash } from 'node:crypto';
-import { createWriteStream } from 'node:fs';
+import { createReadStream, createWriteStream } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -58,6 +58,14 @@ export async function fileHolds(answer: GetObjectCommandOutput, path: string): P
     body.destroy();
     await file.close();
   }
+}
+
+export async function crc32OfFile(path: string, signal?: AbortSignal): Promise<number> {
+  let checksum = 0;
+  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20, ...(signal && { signal }) })) {
+    checksum = crc32(chunk, checksum);
+  }
+  return checksum;
 }
 
 function streamOf(answer: GetObjectCommandOutput): Readable {

@@ -6,6 +6,8 @@
  * would hide exactly the answers that matter here.
  */
 import { randomUUID } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
 import {
   DeleteObjectCommand,
@@ -43,7 +45,7 @@ import {
   sourceOfFile,
   type UploadSource,
 } from './s3-multipart.ts';
-import { bodyBytes, bodyToFile, fileHolds } from './s3-transfer.ts';
+import { bodyBytes, bodyToFile, crc32OfFile, fileHolds } from './s3-transfer.ts';
 
 export interface S3Location {
   readonly bucket: string;
@@ -57,13 +59,16 @@ export interface S3Options {
   readonly region?: string;
   /** Default: the SDK's chain (environment, profile, web identity, instance). */
   readonly credentials?: S3ClientConfig['credentials'];
-  /** Larger files are uploaded in parts of this size. Default 16 MiB; S3 wants at least 5 MiB and at most 10,000 parts. */
+  /** Larger files are uploaded in parts. Default 256 MiB; S3 takes up to 5 GiB in one piece. */
+  readonly singleBytesMax?: number;
+  /** Default 16 MiB; S3 wants at least 5 MiB and at most 10,000 parts. */
   readonly partBytes?: number;
   readonly retry?: RetryLimits;
   /** Without a byte in this time, a request is given up. Default 30 s. */
   readonly idleMs?: number;
 }
 
+const singleBytesMaxDefault = 256 * 2 ** 20;
 const partBytesDefault = 16 * 2 ** 20;
 const retryDefault: RetryLimits = { attempts: 6, firstDelayMs: 100, delayMsMax: 5_000 };
 
@@ -71,7 +76,8 @@ export class S3Store implements ObjectStore {
   readonly url: string;
   readonly client: S3Client;
   readonly bucket: string;
-  readonly partBytes: number;
+  readonly #singleBytesMax: number;
+  readonly #partBytes: number;
   readonly #prefix: string;
   readonly #retry: RetryLimits;
 
@@ -80,7 +86,8 @@ export class S3Store implements ObjectStore {
     this.bucket = location.bucket;
     this.#prefix = location.prefix === '' ? '' : `${location.prefix}/`;
     this.url = `s3://${location.bucket}/${location.prefix}`;
-    this.partBytes = options.partBytes ?? partBytesDefault;
+    this.#singleBytesMax = options.singleBytesMax ?? singleBytesMaxDefault;
+    this.#partBytes = options.partBytes ?? partBytesDefault;
     this.#retry = options.retry ?? retryDefault;
     this.client = new S3Client({
       ...(region === undefined ? {} : { region }),
@@ -129,21 +136,10 @@ export class S3Store implements ObjectStore {
   }
 
   async putIfAbsent(key: string, body: Uint8Array): Promise<WriteResult> {
-    const checksum = crc32(body);
-    return this.#create(key, undefined, async id => {
-      const answer = await this.client.send(
-        new PutObjectCommand({
-          ...this.#target(key),
-          Body: body,
-          ContentLength: body.length,
-          IfNoneMatch: '*',
-          ChecksumCRC32: crc32Header(checksum),
-          // For servers that keep no checksums: what a reader compares with.
-          Metadata: { [metadata.write]: id, [metadata.crc32]: crc32Header(checksum) },
-        }),
-      );
-      return etagOf(answer);
-    });
+    const checksum = crc32Header(crc32(body));
+    return this.#create(key, undefined, id =>
+      this.#putObject(key, { id, checksum, bytes: body.length, open: () => body }),
+    );
   }
 
   async put(key: string, body: Uint8Array): Promise<WriteResult> {
@@ -160,8 +156,10 @@ export class S3Store implements ObjectStore {
     try {
       signal?.throwIfAborted();
       source = await sourceOfFile(path);
-      if (source.bytes <= this.partBytes) return await this.put(key, await source.read(0, source.bytes));
-      const created = await this.#createInParts(key, source, signal);
+      const isSmall = source.bytes <= this.#singleBytesMax;
+      const created = isSmall
+        ? await this.#createFromFile(key, path, source.bytes, signal)
+        : await this.#createInParts(key, source, signal);
       if (created.kind !== 'not_applied' || created.reason !== 'exists') return created;
       const found = await this.#read(key, signal, async () => {
         const answer = await this.#getObject(key, {});
@@ -280,6 +278,44 @@ export class S3Store implements ObjectStore {
     }
   }
 
+  async #createFromFile(
+    key: string,
+    path: string,
+    bytes: number,
+    signal: AbortSignal | undefined,
+  ): Promise<WriteResult> {
+    // The checksum goes ahead of the bytes, so the file is read twice; the second time from memory.
+    const checksum = crc32Header(await crc32OfFile(path, signal));
+    const open = () => createReadStream(path, { highWaterMark: 1 << 20 });
+    return this.#create(key, signal, id => this.#putObject(key, { id, checksum, bytes, open, signal }));
+  }
+
+  async #putObject(
+    key: string,
+    object: {
+      id: string;
+      checksum: string;
+      bytes: number;
+      open: () => Uint8Array | Readable;
+      signal?: AbortSignal | undefined;
+    },
+  ): Promise<string> {
+    const { id, checksum, bytes, signal } = object;
+    const answer = await this.client.send(
+      new PutObjectCommand({
+        ...this.#target(key),
+        Body: object.open(),
+        ContentLength: bytes,
+        IfNoneMatch: '*',
+        ChecksumCRC32: checksum,
+        // For servers that keep no checksums: what a reader compares with.
+        Metadata: { [metadata.write]: id, [metadata.crc32]: checksum },
+      }),
+      signal === undefined ? {} : { abortSignal: signal },
+    );
+    return etagOf(answer);
+  }
+
   async #createInParts(key: string, source: UploadSource, signal: AbortSignal | undefined): Promise<WriteResult> {
     const problem = writeKeyProblem(key);
     if (problem !== null) return refused(problem);
@@ -309,7 +345,7 @@ export class S3Store implements ObjectStore {
       client: this.client,
       target: this.#target(key),
       source,
-      partBytes: this.partBytes,
+      partBytes: this.#partBytes,
       metadata: { [metadata.write]: id },
       persist: send => this.#persist(send, signal),
     });

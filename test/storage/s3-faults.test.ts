@@ -37,6 +37,7 @@ function open(prefix = ''): S3Store {
       endpoint: proxy.endpoint,
       region: 'us-east-1',
       credentials: { accessKeyId: 'x', secretAccessKey: 'y' },
+      singleBytesMax: partBytes,
       partBytes,
       retry: { attempts: 4, firstDelayMs: 1, delayMsMax: 5 },
       idleMs: 300,
@@ -190,6 +191,21 @@ describe('a read', () => {
     expect((await store.get('key')).kind).toBe('unknown');
     expect((await store.list('')).kind).toBe('unknown');
   });
+});
+
+describe('an upload in one piece', () => {
+  test.each(['dropped', 'applied_but_lost', 'applied_but_error', 'garbled'] as const)(
+    'is applied once in spite of %s',
+    async kind => {
+      const path = join(folder, 'small');
+      writeFileSync(path, body);
+      proxy.setPlan(first([{ kind }, { kind: 'status', status: 503 }], isWrite));
+      expect((await store.upload('key', path)).kind).toBe('applied');
+      expect(fake.objects.get('key')?.body).toEqual(body);
+      writeFileSync(path, 'other content');
+      expect(reasonOf(await store.upload('key', path))).toBe('exists');
+    },
+  );
 });
 
 describe('an upload in parts', () => {

@@ -9,7 +9,11 @@ const mib = 2 ** 20;
 describeStore('S3 store on versitygw', async () => {
   const server = await startS3Server();
   const { endpoint, region, credentials, bucket } = server;
-  const open = () => new S3Store({ bucket, prefix: 'a/b' }, { endpoint, region, credentials, partBytes: 5 * mib });
+  const open = () =>
+    new S3Store(
+      { bucket, prefix: 'a/b' },
+      { endpoint, region, credentials, singleBytesMax: 5 * mib, partBytes: 5 * mib },
+    );
   const [store, other] = [open(), open()];
   const close = async () => {
     for (const opened of [store, other]) opened.close();
@@ -21,7 +25,7 @@ describeStore('S3 store on versitygw', async () => {
 describeStore('S3 store on the server in this process', async () => {
   const proxy = await startFaultProxy(fakeS3().handle);
   const credentials = { accessKeyId: 'x', secretAccessKey: 'y' };
-  const options = { endpoint: proxy.endpoint, region: 'us-east-1', credentials, partBytes: mib };
+  const options = { endpoint: proxy.endpoint, region: 'us-east-1', credentials, singleBytesMax: mib, partBytes: mib };
   const open = () => new S3Store({ bucket: 'bucket', prefix: '' }, options);
   const [store, other] = [open(), open()];
   const close = async () => {
