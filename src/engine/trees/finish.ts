@@ -2,7 +2,7 @@
  * From sums of leaf weights to the values the operator answers: average, base values, post transform, second class. Every
  * step rounds to float32 in ONNX Runtime's order, because a threshold downstream may sit exactly on one of these values.
  */
-import type { TreeEnsemble } from './ensemble.ts';
+import { leafMode, type TreeEnsemble } from './ensemble.ts';
 
 const { fround } = Math;
 
@@ -31,16 +31,32 @@ export function planFinish(ensemble: TreeEnsemble): Finish | { readonly refused:
 }
 
 function refusal(ensemble: TreeEnsemble): string | null {
-  const { aggregate, baseValues, classifier, targets, weights } = ensemble;
+  const { aggregate, baseValues, classifier, postTransform, targets, weights } = ensemble;
   if (classifier !== null && targets < 2) return `a classifier of ${targets} class`;
   if (baseValues.length > 0 && baseValues.length !== targets && !(classifier !== null && targets === 2)) {
     return `${baseValues.length} base values for ${targets} targets`;
+  }
+  if (classifier !== null && targets === 2) {
+    if (!leavesAgree(ensemble)) return 'two classes, and leaves that score different ones';
+    if (postTransform === 'PROBIT') return 'PROBIT of two classes';
   }
   if (weights.some(Number.isNaN)) return 'leaf weights that are not numbers';
   if ((aggregate === 'MIN' || aggregate === 'MAX') && weights.some(weight => !Number.isFinite(weight))) {
     return `${aggregate} over weights that are not finite`;
   }
   return null;
+}
+
+/** With two classes it matters whether a row got any score for a class; then all leaves must score the same ones. */
+function leavesAgree({ modes, weightStart, weightTarget }: TreeEnsemble): boolean {
+  let expected: string | null = null;
+  for (let node = 0; node < modes.length; node++) {
+    if (modes[node] !== leafMode) continue;
+    const found = weightTarget.subarray(weightStart[node], weightStart[node + 1]).join(' ');
+    expected ??= found;
+    if (found !== expected) return false;
+  }
+  return true;
 }
 
 /** The value of a target before its base: the sum, the average, or 0 where MIN and MAX met no weight. */
@@ -85,35 +101,57 @@ function manyFinish(ensemble: TreeEnsemble, scale: (sum: number) => number): Fin
   };
 }
 
-/** Two classes: usually one score, from which the operator makes the other. */
+/**
+ * Two classes: usually one score, from which the operator makes the other. Base values of two classes follow ONNX Runtime
+ * 1.30 to the letter, where the standard says nothing: a class without weights stays at 0, and two bases over weights for
+ * the second class are read as one margin.
+ */
 function binaryFinish(ensemble: TreeEnsemble): Finish {
-  const { baseValues, postTransform, weightTarget, weights } = ensemble;
+  const { baseValues, weightTarget } = ensemble;
+  const firstScored = weightTarget.includes(0);
   const secondScored = weightTarget.includes(1);
-  const oneScore = weightTarget.length === 0 || weightTarget.every(target => target === weightTarget[0]);
-  const allPositive = weights.every(weight => !(weight < 0));
+  if (!secondScored && baseValues.length < 2) return oneScoreFinish(ensemble);
+  const base0 = baseValues[0] ?? 0;
+  const base1 = baseValues[1] ?? 0;
+  const margin = baseValues.length === 2 && secondScored;
   const transform = rowTransform(ensemble);
-  const [base0, base1] = baseValues.length === 2 ? [baseValues[0]!, baseValues[1]!] : [baseValues[0] ?? 0, 0];
-  const single = !secondScored && baseValues.length < 2 && oneScore;
-  const probability = allPositive && postTransform === 'NONE';
-  const logistic = postTransform === 'LOGISTIC';
   return {
     width: 2,
     apply(sums, stride, rows, out, first) {
       for (let row = 0; row < rows; row++) {
         const at = (first + row) * 2;
-        const score = fround(sums[row]! + base0);
-        if (!single) {
-          out[at] = score;
-          out[at + 1] = fround(sums[stride + row]! + base1);
-          transform(out, at, 2);
-        } else if (probability || allPositive) {
-          out[at] = fround(1 - score);
-          out[at + 1] = score;
-        } else if (logistic) {
-          out[at] = sigmoid(-score);
-          out[at + 1] = sigmoid(score);
+        const score = sums[row]!;
+        if (margin) {
+          out[at + 1] = base1 + score;
+          out[at] = firstScored ? -out[at + 1]! : 0;
         } else {
-          out[at] = -score;
+          out[at] = firstScored ? score + base0 : 0;
+          out[at + 1] = secondScored ? sums[stride + row]! : 0;
+        }
+        transform(out, at, 2);
+      }
+    },
+  };
+}
+
+function oneScoreFinish({ baseValues, postTransform, weights }: TreeEnsemble): Finish {
+  const base = baseValues[0] ?? 0;
+  const allPositive = weights.every(weight => weight >= 0);
+  const logistic = postTransform === 'LOGISTIC';
+  return {
+    width: 2,
+    apply(sums, _stride, rows, out, first) {
+      for (let row = 0; row < rows; row++) {
+        const at = (first + row) * 2;
+        const score = fround(sums[row]! + base);
+        if (logistic) {
+          // One exponential for both classes.
+          const upper = fround(1 / fround(1 + fround(Math.exp(-Math.abs(score)))));
+          const lower = fround(1 - upper);
+          out[at] = score <= 0 ? upper : lower;
+          out[at + 1] = score < 0 ? lower : upper;
+        } else {
+          out[at] = allPositive ? 1 - score : -score;
           out[at + 1] = score;
         }
       }

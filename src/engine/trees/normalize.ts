@@ -44,45 +44,77 @@ export function normalizeTrees(ensemble: TreeEnsemble): NormalizedTrees {
   const whenTrue = Int32Array.from(ensemble.onTrue);
   const whenFalse = Int32Array.from(ensemble.onFalse);
   const conditions = new DistinctConditions();
-  for (let node = 0; node < nodeCount; node++) {
-    if (ensemble.modes[node] === leafMode) continue;
-    const { condition: found, inverted } = conditionOf(ensemble, node);
+  const seen = new Uint8Array(nodeCount);
+  const waiting = Array.from(ensemble.roots);
+  for (let node = waiting.pop(); node !== undefined; node = waiting.pop()) {
+    if (node < 0 || node >= nodeCount || seen[node] === 1 || ensemble.modes[node] === leafMode) continue;
+    seen[node] = 1;
+    const { condition: found, inverted, otherwise } = conditionOf(ensemble, node);
     condition[node] = conditions.indexOf(found);
-    if (!inverted) continue;
-    whenTrue[node] = ensemble.onFalse[node]!;
-    whenFalse[node] = ensemble.onTrue[node]!;
+    whenTrue[node] = inverted ? otherwise : ensemble.onTrue[node]!;
+    whenFalse[node] = inverted ? ensemble.onTrue[node]! : otherwise;
+    waiting.push(whenTrue[node]!, whenFalse[node]!);
   }
   const shape = measureTrees(ensemble.roots, { condition, whenTrue, whenFalse });
   return { conditions: conditions.all, roots: ensemble.roots, condition, whenTrue, whenFalse, ...shape };
 }
 
-/** The condition of a branch; inverted when the branch's true side is where it does not hold. */
-function conditionOf(ensemble: TreeEnsemble, node: number): { condition: Condition; inverted: boolean } {
+/** The condition of a branch and where it leads otherwise; inverted when its true side is where the condition fails. */
+interface BranchCondition {
+  readonly condition: Condition;
+  readonly inverted: boolean;
+  readonly otherwise: number;
+}
+
+function conditionOf(ensemble: TreeEnsemble, node: number): BranchCondition {
   const mode = branchModes[ensemble.modes[node]!]!;
   const feature = ensemble.featureIds[node]!;
   const value = ensemble.thresholds[node]!;
   const missing = ensemble.missingTrue[node] === 1;
+  const otherwise = ensemble.onFalse[node]!;
   switch (mode) {
     case 'BRANCH_LEQ':
-      return { condition: upTo(feature, value, missing), inverted: false };
+      return { condition: upTo(feature, value, missing), inverted: false, otherwise };
     case 'BRANCH_LT':
-      return { condition: upTo(feature, floatBelow(value), missing), inverted: false };
+      return { condition: upTo(feature, floatBelow(value), missing), inverted: false, otherwise };
     // No number is above or at NaN either: turned round, "no number" would become "every number".
     case 'BRANCH_GT':
-      if (Number.isNaN(value)) return { condition: upTo(feature, value, missing), inverted: false };
-      return { condition: upTo(feature, value, !missing), inverted: true };
+      if (Number.isNaN(value)) return { condition: upTo(feature, value, missing), inverted: false, otherwise };
+      return { condition: upTo(feature, value, !missing), inverted: true, otherwise };
     case 'BRANCH_GTE':
-      if (Number.isNaN(value)) return { condition: upTo(feature, value, missing), inverted: false };
-      return { condition: upTo(feature, floatBelow(value), !missing), inverted: true };
+      if (Number.isNaN(value)) return { condition: upTo(feature, value, missing), inverted: false, otherwise };
+      return { condition: upTo(feature, floatBelow(value), !missing), inverted: true, otherwise };
     case 'BRANCH_EQ':
-      return { condition: within(feature, [value], missing), inverted: false };
+      return chainOfEquals(ensemble, node);
     case 'BRANCH_NEQ':
-      return { condition: within(feature, [value], false), inverted: true };
+      return { condition: within(feature, [value], false), inverted: true, otherwise };
     case 'BRANCH_MEMBER':
-      return { condition: within(feature, ensemble.sets[value] ?? [], missing), inverted: false };
+      return { condition: within(feature, ensemble.sets[value] ?? [], missing), inverted: false, otherwise };
     case 'LEAF':
       throw new Error(`node ${node} is a leaf and has no condition`);
   }
+}
+
+/**
+ * "x = a, else x = b, else …" with one and the same true side is how exporters write "x in {a, b, …}" where the operator
+ * has no sets; the nodes of such a chain share their true side.
+ */
+function chainOfEquals(ensemble: TreeEnsemble, node: number): BranchCondition {
+  const feature = ensemble.featureIds[node]!;
+  const values: number[] = [];
+  let missing = false;
+  let next = node;
+  do {
+    values.push(ensemble.thresholds[next]!);
+    missing ||= ensemble.missingTrue[next] === 1;
+    next = ensemble.onFalse[next]!;
+  } while (
+    values.length < ensemble.modes.length &&
+    branchModes[ensemble.modes[next] ?? leafMode] === 'BRANCH_EQ' &&
+    ensemble.featureIds[next] === feature &&
+    ensemble.onTrue[next] === ensemble.onTrue[node]
+  );
+  return { condition: within(feature, values, missing), inverted: false, otherwise: next };
 }
 
 function upTo(feature: number, threshold: number, missing: boolean): Condition {
@@ -165,7 +197,7 @@ function measureTrees(
         continue;
       }
       if (node >= nodeCount || seen[node] === 1) {
-        throw new Error(
+        throw new MalformedTrees(
           `node ${node} ${node >= nodeCount ? 'does not exist' : 'is reached twice'}: these are no trees`,
         );
       }
