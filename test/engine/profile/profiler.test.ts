@@ -54,11 +54,8 @@ function profileBlocks(blocks: readonly (readonly (number | null)[])[], setting:
     profiler.beginBlock(block.length);
     const nullRows = Int32Array.from(block.flatMap((value, row) => (value === null ? [row] : [])));
     // A NULL's slot holds garbage.
-    profiler.addNumbers(
-      0,
-      Floats.from(block, value => value ?? -2.02),
-      nullRows,
-    );
+    const doubles = Float64Array.from(block, item => item ?? -2.02);
+    profiler.addNumbers(0, setting.type === 'FLOAT' ? new Float32Array(doubles) : doubles, nullRows);
     profiler.addTexts(
       1,
       block.map(value => (value === null ? null : value > 0 ? 'a' : value < 0 ? 'b' : 'zero')),
