@@ -4,6 +4,7 @@ import type { Contract } from '../domain/contract.ts';
 import { type Decision, decide } from '../domain/decision.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import { type CheckResult, type Evidence, type EvidenceKind, foldVerdict } from '../domain/evidence.ts';
+import { seasonsOf } from '../domain/incident.ts';
 import type { Baseline, Profile } from '../domain/profile.ts';
 import { freezeBaseline, profileRows } from './profile-rows.ts';
 import { type History, sliceHistory } from './table.ts';
@@ -186,7 +187,7 @@ function decideAt(
     trainedAt: partitionOf(plan, champion.trainedBefore),
     evidence,
     digests: [],
-    incidents: followIncidents(evidence, { persistence: { k, n } }),
+    incidents: followIncidents(evidence, { persistence: { k, n, seasons: seasonsOf(plan.windowDays) } }),
     retrainings: retrainings.map(trainedBefore => partitionOf(plan, trainedBefore)),
     inFlight: null,
     newLabels: (window + 1 - champion.trainedBefore) * plan.windowRows,

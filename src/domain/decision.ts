@@ -205,12 +205,13 @@ function reasonsToHold(fired: Considered, input: DecisionInput): string[] {
       `hold, because ${state.subject} shows ${article(state.open?.class ?? state.class)}: ${state.open?.reason ?? state.reason}`,
   );
   if (reasons.length > 0) return reasons;
-  // Age is a fact of the calendar, and realised quality has its own persistence: neither waits for a name of the drift,
-  // unless nothing but unnamed change is in sight.
-  const unknown = changing.filter(state => (state.open?.class ?? state.class) === 'unknown');
+  // Age is a fact of the calendar and waits for no name. A proven loss of quality waits only while the change is too young
+  // to have one: a change that stays without a name must not keep a failing model in service for ever.
+  const nameless = changing.filter(state => (state.open?.class ?? state.class) === 'unknown');
+  const waiting = fired.trigger === 'quality_below' ? nameless.filter(state => state.open === null) : nameless;
   const named = changing.some(state => state.open?.class === 'step_change' || state.open?.class === 'gradual');
-  if (unknown.length === 0 || named || fired.trigger === 'age') return [];
-  return unknown
+  if (named || fired.trigger === 'age') return [];
+  return waiting
     .slice(0, 3)
     .map(state => `hold, because the change of ${state.subject} has no class yet: ${state.reason}`);
 }

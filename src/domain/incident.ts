@@ -72,6 +72,12 @@ export interface Persistence {
 
 export const defaultPersistence: Persistence = { k: 3, n: 5, exit: 0.7, exitWindows: 3, cooldown: 7, seasons: [7] };
 
+/** Seasons of windows of so many days, in windows: the week for daily windows, the year for weekly ones. */
+export function seasonsOf(windowDays: number): readonly number[] {
+  if (windowDays === 1) return [7];
+  return windowDays === 7 ? [52] : [];
+}
+
 export interface Incident {
   readonly subject: string;
   readonly state: 'open' | 'closed';
