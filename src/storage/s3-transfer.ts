@@ -1,6 +1,6 @@
 /** Bodies of S3 answers. A connection may end early after a 200, so every body is measured before anyone uses it. */
 import { createHash } from 'node:crypto';
-import { createReadStream, createWriteStream } from 'node:fs';
+import { createWriteStream } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -61,9 +61,19 @@ export async function fileHolds(answer: GetObjectCommandOutput, path: string): P
 }
 
 export async function crc32OfFile(path: string, signal?: AbortSignal): Promise<number> {
+  const file = await open(path, 'r');
+  // One buffer for the whole file: allocating a new one per read costs more than the checksum.
+  const buffer = Buffer.allocUnsafe(1 << 20);
   let checksum = 0;
-  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20, ...(signal && { signal }) })) {
-    checksum = crc32(chunk, checksum);
+  try {
+    for (;;) {
+      signal?.throwIfAborted();
+      const { bytesRead } = await file.read(buffer, 0, buffer.length);
+      if (bytesRead === 0) break;
+      checksum = crc32(buffer.subarray(0, bytesRead), checksum);
+    }
+  } finally {
+    await file.close();
   }
   return checksum;
 }
