@@ -1,0 +1,56 @@
+import { beforeEach, describe, expect, test } from 'vitest';
+import { verifyStore } from '../../src/storage/audit.ts';
+import { Catalog } from '../../src/storage/catalog.ts';
+import { MemoryStore } from '../../src/storage/memory.ts';
+import { systemPorts } from '../../src/storage/ports.ts';
+
+let store: MemoryStore;
+beforeEach(async () => {
+  store = new MemoryStore();
+  const catalog = new Catalog(systemPorts(store));
+  for (const partition of ['2026-01-01', '2026-01-02', '2026-01-03']) {
+    await catalog.requestGeneration('churn', { partition, request: 'test', decided: 0 });
+  }
+  await catalog.documents.put('note', { text: 'as it was written' });
+});
+
+describe('the audit', () => {
+  test('finds nothing wrong in an untouched store', async () => {
+    const report = await verifyStore(store);
+    expect(report).toMatchObject({ objects: 4, chains: 1, entries: 3, findings: [] });
+  });
+
+  test('names the byte of a log entry that was changed', async () => {
+    const key = 'models/churn/jobs/00000000000000000001.json';
+    const byte = await flip(key, '2026-01-02');
+    expect((await verifyStore(store)).findings).toMatchObject([{ key, byte }]);
+  });
+
+  test('names the byte of a document that was changed', async () => {
+    const page = await store.list('documents/');
+    const key = page.kind === 'found' ? page.value.objects[0]!.key : '';
+    const byte = await flip(key, 'written');
+    expect((await verifyStore(store)).findings).toMatchObject([{ key, byte }]);
+  });
+
+  test('names an entry that is missing', async () => {
+    const key = 'models/churn/jobs/00000000000000000001.json';
+    await store.delete(key);
+    expect((await verifyStore(store)).findings[0]).toMatchObject({
+      key,
+      message: expect.stringContaining('entry 1 is missing'),
+    });
+  });
+});
+
+/** Changes the first character of `text` inside an object; returns its position. */
+async function flip(key: string, text: string): Promise<number> {
+  const answer = await store.get(key);
+  if (answer.kind !== 'found') throw new Error(`${key} is not there`);
+  const bytes = Buffer.from(answer.value.bytes);
+  const byte = bytes.indexOf(text);
+  bytes[byte] = 'X'.charCodeAt(0);
+  await store.delete(key);
+  await store.put(key, bytes);
+  return byte;
+}
