@@ -53,12 +53,12 @@ export function electricityPlan(history: History): ReplayPlan {
       monitor: {
         windowDays: 7,
         drift: { metric: 'psi', warn: 0.1, alert: 0.25, persistence: { k: 1, n: 1 }, minRows: 100 },
-        quality: { metric: 'auc', min: 0.85, minRows: 100 },
+        quality: { metric: 'auc', min: 0.87, minRows: 100 },
       },
       retrain: {
         when: [{ kind: 'quality_below' }],
-        cooldownDays: 7,
-        budget: { runs: 4, days: 56 },
+        cooldownDays: 14,
+        budget: { runs: 2, days: 28 },
         minNewLabels: 300,
       },
     },

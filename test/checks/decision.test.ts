@@ -1,0 +1,166 @@
+import { describe, expect, test } from 'vitest';
+import { checkResult } from '../../src/checks/index.ts';
+import { type DecisionInput, decide } from '../../src/domain/decision.ts';
+import type { Evidence } from '../../src/domain/evidence.ts';
+import type { ChangeClass, SubjectState } from '../../src/domain/incident.ts';
+import { dayOf } from './support/monitoring.ts';
+
+function quality(window: number, value: number, half = 0.02, changes: Partial<Evidence> = {}): Evidence {
+  const check = checkResult('quality', {
+    status: 'pass',
+    value,
+    interval: [value - half, value + half],
+    rows: 1000,
+    reason: 'auc',
+  });
+  return {
+    schema: 'evidence/1',
+    kind: 'quality',
+    model: 'm',
+    subject: { partition: dayOf(window), version: '1' },
+    baseline: null,
+    asOf: `${dayOf(window + 7)}T00:00:00Z`,
+    checks: [check],
+    verdict: 'pass',
+    reasons: [],
+    ...changes,
+  };
+}
+
+function state(name: ChangeClass, since = 3): SubjectState {
+  const persists = name !== 'none' && name !== 'noise';
+  return {
+    subject: 'logins_30d',
+    class: name,
+    cause: null,
+    reason: 'because of the test',
+    badWindows: name === 'data_bug' ? [dayOf(since)] : [],
+    incidents: [],
+    open: persists
+      ? {
+          subject: 'logins_30d',
+          state: 'open',
+          class: name,
+          cause: null,
+          since: dayOf(since),
+          opened: dayOf(since + 2),
+          closed: null,
+          peak: 1,
+          breaches: 3,
+          reason: 'because of the test',
+        }
+      : null,
+  };
+}
+
+const good = [0, 1, 2].map(window => quality(window, 0.8));
+const poor = [3, 4, 5].map(window => quality(window, 0.66));
+
+function input(changes: Partial<DecisionInput> & { min?: number | null } = {}): DecisionInput {
+  const { min = 0.72, ...rest } = changes;
+  return {
+    definition: {
+      model: 'm',
+      monitor: {
+        windowDays: 1,
+        drift: { metric: 'psi', warn: 0.1, alert: 0.25, persistence: { k: 3, n: 5 }, minRows: 100 },
+        quality: { metric: 'auc', min, minRows: 100 },
+      },
+      retrain: {
+        when: [{ kind: 'quality_below' }, { kind: 'drift_with_loss' }, { kind: 'age', days: 90 }],
+        cooldownDays: 7,
+        budget: { runs: 4, days: 30 },
+        minNewLabels: 100,
+      },
+    },
+    partition: dayOf(20),
+    asOf: `${dayOf(20)}T00:00:00Z`,
+    champion: '1',
+    trainedAt: `${dayOf(0)}T00:00:00Z`,
+    evidence: [...good, ...poor],
+    digests: ['sha256:1'],
+    incidents: [state('step_change')],
+    retrainings: [],
+    inFlight: null,
+    newLabels: 5000,
+    ...rest,
+  };
+}
+
+describe('what the policy concludes', () => {
+  test.each<[string, Parameters<typeof input>[0], string, string | null]>([
+    ['a step with a proven loss retrains', {}, 'retrain', 'quality_below'],
+    ['drift with a proven loss retrains without a declared minimum', { min: null }, 'retrain', 'drift_with_loss'],
+    ['a gradual change with a loss retrains', { incidents: [state('gradual')] }, 'retrain', 'quality_below'],
+    ['nothing fires on a quiet model', { evidence: good, incidents: [state('none')] }, 'nothing', null],
+    ['drift alone fires nothing', { evidence: good }, 'nothing', null],
+    ['no evidence at all fires nothing', { evidence: [], incidents: [] }, 'nothing', null],
+    [
+      'a loss that is not proven fires nothing',
+      { evidence: [3, 4, 5].map(w => quality(w, 0.7, 0.2)), min: 0.72 },
+      'nothing',
+      null,
+    ],
+    [
+      'one poor cohort fires nothing',
+      { incidents: [state('none')], evidence: [...good, quality(5, 0.6)] },
+      'nothing',
+      null,
+    ],
+    ['a data bug holds', { incidents: [state('data_bug')] }, 'hold', 'quality_below'],
+    ['a season holds', { incidents: [state('seasonal')] }, 'hold', 'quality_below'],
+    ['a passing event holds', { incidents: [state('event_spike')] }, 'hold', 'quality_below'],
+    [
+      'drift without a class holds the drift trigger',
+      { min: null, incidents: [state('unknown')] },
+      'hold',
+      'drift_with_loss',
+    ],
+    ['the cooldown waits', { retrainings: [`${dayOf(18)}T00:00:00Z`] }, 'wait', 'quality_below'],
+    [
+      'a spent budget waits',
+      { retrainings: [1, 3, 5, 7].map(day => `${dayOf(day)}T00:00:00Z`) },
+      'wait',
+      'quality_below',
+    ],
+    ['a training under way waits', { inFlight: 'train/m/x' }, 'wait', 'quality_below'],
+    ['too few new labels wait', { newLabels: 99 }, 'wait', 'quality_below'],
+    ['age fires by itself', { evidence: good, incidents: [], asOf: `${dayOf(91)}T00:00:00Z` }, 'retrain', 'age'],
+    [
+      'age does not fire during a data bug',
+      { evidence: good, incidents: [state('data_bug')], asOf: `${dayOf(91)}T00:00:00Z` },
+      'hold',
+      'age',
+    ],
+    ['without a champion there is nothing to retrain', { champion: null }, 'nothing', 'quality_below'],
+    [
+      'evidence about another version does not count',
+      { evidence: poor.map(item => ({ ...item, subject: { ...item.subject, version: '9' } })) },
+      'nothing',
+      null,
+    ],
+  ])('%s', (_, changes, action, trigger) => {
+    const decision = decide(input(changes));
+    expect([decision.action, decision.trigger], decision.reasons.join('; ')).toEqual([action, trigger]);
+    expect(decision.reasons.length).toBeGreaterThan(0);
+    expect(decision.considered).toHaveLength(3);
+  });
+
+  test('does nothing in words', () => {
+    const { reasons } = decide(input({ evidence: good, incidents: [state('none')] }));
+    expect(reasons[0]).toMatch(/^nothing, because auc is 0\.800 .*no cohort lies below.*no drift persists.*days old/);
+  });
+
+  test('a later look at a cohort replaces the earlier one', () => {
+    const revised = poor.map(item => ({ ...quality(0, 0.8), subject: item.subject, asOf: `${dayOf(19)}T00:00:00Z` }));
+    expect(decide(input({ evidence: [...revised, ...good, ...poor], incidents: [] })).action).toBe('nothing');
+  });
+
+  test('windows with a bug stay out of any training', () => {
+    expect(decide(input({ incidents: [state('data_bug')] })).excludedWindows).toEqual([dayOf(3)]);
+  });
+
+  test('the order of the evidence changes nothing', () => {
+    expect(decide(input({ evidence: [...poor, ...good].reverse() }))).toEqual(decide(input()));
+  });
+});
