@@ -11,14 +11,14 @@ const table: Record<string, { readonly folders: readonly string[]; readonly pack
   domain: { folders: [], packages: [] },
   stats: { folders: [], packages: [] },
   checks: { folders: ['domain', 'stats'], packages: [] },
-  onnx: { folders: ['domain', 'engine/trees'], packages: ['@bufbuild/protobuf', 'node:'] },
+  onnx: { folders: ['domain', 'engine/trees'], packages: ['@bufbuild/protobuf', 'node:', 'zod'] },
   storage: {
     folders: ['domain', 'config'],
     packages: ['node:', '@aws-sdk/', '@smithy/', 'hyparquet-writer', 'hyparquet'],
   },
   engine: {
     folders: ['domain', 'stats', 'checks', 'onnx', 'trainers', 'config'],
-    packages: ['node:', '@duckdb/node-api', 'onnxruntime-node'],
+    packages: ['node:', '@duckdb/node-api', 'onnxruntime-node', '@bufbuild/protobuf'],
   },
   trainers: { folders: ['domain', 'stats', 'onnx', 'config', 'engine'], packages: ['node:', 'zod'] },
   backtest: { folders: ['domain', 'stats', 'checks'], packages: [] },
@@ -122,11 +122,13 @@ function importsOf(file: string): Import[] {
   const text = stripComments(file);
   const pattern =
     /(?:^|\n)\s*(import|export)\s+(type\s)?[^'"\n;]*?(?:\{[^}]*\})?[^'"\n;]*?from\s+['"]([^'"]+)['"]|(?:^|\n)\s*import\s+['"]([^'"]+)['"]|\bimport\(\s*['"]([^'"]+)['"]/g;
-  return [...text.matchAll(pattern)].map(match => ({
-    file,
-    specifier: match[3] ?? match[4] ?? match[5] ?? '',
-    typeOnly: match[2] !== undefined,
-  }));
+  return [...text.matchAll(pattern)]
+    .map(match => ({
+      file,
+      specifier: match[3] ?? match[4] ?? match[5] ?? '',
+      typeOnly: match[2] !== undefined,
+    }))
+    .filter(({ specifier }) => !specifier.startsWith('${'));
 }
 
 function forbidden({ file, specifier, typeOnly }: Import): boolean {

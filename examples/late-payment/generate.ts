@@ -61,7 +61,7 @@ export async function generateWorld(options: WorldOptions): Promise<World> {
       appender.appendDouble(round(invoice.amount));
       if (invoice.delay === null) appender.appendNull();
       else appender.appendDouble(round(invoice.delay));
-      appender.appendInteger(customer.tenureMonths + Math.floor(day / 30));
+      appender.appendInteger(customer.tenureMonths);
       appender.appendVarchar(customer.channel);
       appender.appendVarchar(customer.region);
       appender.appendVarchar(customer.plan);
