@@ -1,15 +1,18 @@
 /** Training: learns in an engine child, scores the held-out days once for reference, and registers what came out. */
 import { execFile } from 'node:child_process';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { availableParallelism, release } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
-import type { ModelDefinition } from '../domain/definition.ts';
+import { childEnvironment } from '../config/environment.ts';
+import { featureColumns } from '../domain/contract.ts';
+import type { ModelDefinition, TrainerChoice } from '../domain/definition.ts';
 import type { Profile } from '../domain/profile.ts';
 import { mergeProfiles } from '../domain/profile-merge.ts';
 import type { Run } from '../domain/run.ts';
-import type { TrainedFiles } from '../engine/job.ts';
+import type { Signature } from '../domain/signature.ts';
 import { canonicalJson } from '../storage/digest.ts';
+import { trainByCommand } from '../trainers/command.ts';
 import { PermanentFault } from './fault.ts';
 import { beating, type Work } from './long.ts';
 import { fetchedBaseline, inScratch, type Services } from './services.ts';
@@ -46,7 +49,8 @@ async function trainVersion(
 
   const output = join(folder, 'output');
   await mkdir(output, { recursive: true });
-  const trained = await learn(services, { definition, file, output, run: input.run }, work);
+  const holdout = await materialiseHoldout(services, input, definition, folder, work);
+  const trained = await learn(services, { input, definition, file, holdout: holdout.path, output }, work);
   const bundleFolder = await writeBundle(folder, definition, trained);
   const bundle = await catalog.putBundle(bundleFolder);
   const profile = await referenceProfile(services, input, { definition, trained, folder }, work);
@@ -68,10 +72,10 @@ async function trainVersion(
     parameters: definition.train.trainer.parameters,
     seed: definition.train.seed,
     environment: { node: process.version, platform: `${process.platform}-${process.arch}`, system: release() },
-    rows: { train: trained.rows, holdout: input.snapshot.rows - input.data.rows },
+    rows: { train: trained.rows, holdout: holdout.rows },
     metrics: trained.metrics,
     artifacts: { training: input.data.file },
-    log: null,
+    log: trained.log === null ? null : await catalog.putArtifact(trained.log),
     failure: null,
   };
   await catalog.recordRun(run);
@@ -88,28 +92,43 @@ async function trainVersion(
   return { version: version.number, bundle, run: input.run, metrics: version.metrics };
 }
 
-async function learn(
-  services: Services,
-  { definition, file, output, run }: { definition: ModelDefinition; file: string; output: string; run: string },
-  work: Work,
-): Promise<TrainedFiles> {
+/** What a trainer left, whichever kind it is. */
+interface Learned {
+  readonly onnx: string;
+  readonly signature: Signature;
+  readonly metrics: Readonly<Record<string, number | null>>;
+  readonly importance: Readonly<Record<string, number>>;
+  readonly golden: string | null;
+  readonly log: string | null;
+  readonly rows: number;
+}
+
+interface LearnOptions {
+  readonly input: TrainInput;
+  readonly definition: ModelDefinition;
+  readonly file: string;
+  /** Held-out rows in the form of the training set. */
+  readonly holdout: string;
+  readonly output: string;
+}
+
+async function learn(services: Services, options: LearnOptions, work: Work): Promise<Learned> {
+  const { definition, file, holdout, output, input } = options;
   const { trainer, seed } = definition.train;
-  const { labels } = definition.data;
-  if (labels === null) throw new PermanentFault('NoLabels', `${definition.model}: the definition has no labels`);
-  if (trainer.kind === 'command')
-    throw new PermanentFault('Unsupported', `${definition.model}: command trainers are not available in this build`);
-  return await services.engine.run(
+  if (trainer.kind === 'command') return await learnByCommand(services, options, trainer, work);
+  const trained = await services.engine.run(
     'train',
     {
       file,
+      holdout,
       task: definition.task,
-      label: { column: labels.column, positive: definition.task === 'binary' ? labels.positive : null },
-      features: definition.contract.columns.filter(({ role }) => role === 'feature'),
+      label: labelOf(definition),
+      features: featureColumns(definition.contract),
       trainer: trainer.name,
       parameters: trainer.parameters,
       seed,
       threads: availableParallelism(),
-      metadata: { model: definition.model, run },
+      metadata: { model: definition.model, run: input.run },
       outputFolder: output,
     },
     {
@@ -118,16 +137,101 @@ async function learn(
       onProgress: ({ done, total, unit, perSecond }) => work.report({ done, total, unit, rate: perSecond }),
     },
   );
+  const { onnx, signature, metrics, importance, rows } = trained;
+  return { onnx, signature, metrics, importance, rows, golden: join(output, 'golden.parquet'), log: null };
+}
+
+/** A program of the user's; its argv stands in the pinned definition, never in workflow input. */
+async function learnByCommand(
+  services: Services,
+  { definition, file, holdout, output, input }: LearnOptions,
+  trainer: Extract<TrainerChoice, { kind: 'command' }>,
+  work: Work,
+): Promise<Learned> {
+  const { engine, project } = services;
+  const features = featureColumns(definition.contract);
+  const trained = await trainByCommand({
+    argv: trainer.argv,
+    spec: {
+      schema: 'train-spec/1',
+      model: definition.model,
+      task: definition.task,
+      seed: definition.train.seed,
+      label: labelOf(definition),
+      classes: await classesOf(services, definition, file, work),
+      features: features.map(({ name, type, nulls, values }) => ({ name, type, nulls, values })),
+      parameters: trainer.parameters,
+      trainFiles: [file],
+      holdoutFiles: [holdout],
+      outputFolder: output,
+    },
+    workingFolder: project.folder,
+    environment: childEnvironment(),
+    deadlineMs: trainMs,
+    signal: work.signal,
+    onProgress: ({ done, total, unit }) => work.report({ done, total, unit }),
+  });
+  // The file comes from a foreign program: its first reader is a child.
+  const prepared = await engine.run(
+    'prepare-model',
+    { onnx: trained.onnx, columns: features.map(({ name }) => name), outputFolder: output },
+    { deadlineMs: trainMs, signal: work.signal },
+  );
+  const { onnx, signature } = prepared;
+  const { metrics, golden, log } = trained;
+  return { onnx, signature, metrics, importance: {}, golden, log, rows: input.data.rows };
+}
+
+function labelOf(definition: ModelDefinition): { readonly column: string; readonly positive: string | null } {
+  const { labels } = definition.data;
+  if (labels === null) throw new PermanentFault('NoLabels', `${definition.model}: the definition has no labels`);
+  return { column: labels.column, positive: definition.task === 'binary' ? labels.positive : null };
+}
+
+async function classesOf(
+  services: Services,
+  definition: ModelDefinition,
+  file: string,
+  work: Work,
+): Promise<readonly string[]> {
+  if (definition.task === 'regression') return [];
+  const { column, positive } = labelOf(definition);
+  const name = `"${column.replaceAll('"', '""')}"`;
+  const sql = `SELECT DISTINCT CAST(${name} AS VARCHAR) AS v FROM training WHERE ${name} IS NOT NULL ORDER BY 1`;
+  const limits = { deadlineMs: trainMs, signal: work.signal };
+  const found = await services.engine.run('query', { sql, tables: { training: [file] } }, limits);
+  const values = found.rows.map(row => String(row[0]));
+  return positive === null ? values : [...values.filter(value => value !== positive), positive];
+}
+
+/** The held-out days joined with their labels, like the training set. */
+async function materialiseHoldout(
+  services: Services,
+  input: TrainInput,
+  definition: ModelDefinition,
+  folder: string,
+  work: Work,
+) {
+  const outputFolder = join(folder, 'holdout');
+  await mkdir(outputFolder, { recursive: true });
+  const partitions = await labelledPartitions(services, { ...input, range: input.snapshot.holdout }, work);
+  const { transform } = definition.data;
+  const set = await services.engine.run(
+    'materialise',
+    { partitions, tables: {}, transform, contract: definition.contract, outputFolder },
+    { deadlineMs: trainMs, signal: work.signal },
+  );
+  return set.file;
 }
 
 /** Everything scoring needs, under fixed names; equal trainings give equal bundles. */
-async function writeBundle(folder: string, definition: ModelDefinition, trained: TrainedFiles): Promise<string> {
+async function writeBundle(folder: string, definition: ModelDefinition, trained: Learned): Promise<string> {
   const bundle = join(folder, 'bundle');
   await mkdir(bundle, { recursive: true });
   await writeFile(join(bundle, 'model.onnx'), await readFile(trained.onnx));
   await writeFile(join(bundle, 'signature.json'), canonicalJson(trained.signature));
   await writeFile(join(bundle, 'contract.json'), canonicalJson(definition.contract));
-  await writeFile(join(bundle, 'golden.json'), canonicalJson(trained.golden));
+  if (trained.golden !== null) await copyFile(trained.golden, join(bundle, 'golden.parquet'));
   await writeFile(join(bundle, 'importance.json'), canonicalJson(trained.importance));
   if (definition.data.transform !== null) await writeFile(join(bundle, 'transform.sql'), definition.data.transform);
   return bundle;
@@ -140,7 +244,7 @@ async function writeBundle(folder: string, definition: ModelDefinition, trained:
 async function referenceProfile(
   services: Services,
   input: TrainInput,
-  { definition, trained, folder }: { definition: ModelDefinition; trained: TrainedFiles; folder: string },
+  { definition, trained, folder }: { definition: ModelDefinition; trained: Learned; folder: string },
   work: Work,
 ): Promise<string> {
   const { catalog, engine } = services;

@@ -1,0 +1,88 @@
+/** A real Temporal server for the tests of one file, and workers with stand-ins for activities where a test wants them. */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { Client, Connection, type WorkflowHandle } from '@temporalio/client';
+import { historyToJSON } from '@temporalio/common/lib/proto-utils.js';
+import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
+import type { Activities } from '../../src/activities/types.ts';
+import { readEnvironment } from '../../src/config/environment.ts';
+import { openTemporal, type TemporalServer } from '../../src/dev/temporal-server.ts';
+import { taskQueue } from '../../src/domain/ids.ts';
+import { workflowCode } from '../../src/workers/workflow-bundle.ts';
+
+export interface TestTemporal {
+  readonly client: Client;
+  readonly server: TemporalServer;
+  /** Runs `test` while workers of all queues run with these activities. */
+  withWorkers<Result>(activities: Partial<Activities>, test: () => Promise<Result>): Promise<Result>;
+  close(): Promise<void>;
+}
+
+export async function openTestTemporal(): Promise<TestTemporal> {
+  Runtime.install({ logger: new DefaultLogger('ERROR') });
+  const folder = await mkdtemp(join(tmpdir(), 'almanac-test-'));
+  const { path, cacheFolder } = readEnvironment();
+  const log = () => {};
+  const server = await openTemporal({
+    given: null,
+    namespace: 'default',
+    stateFolder: folder,
+    find: { path, cacheFolder, log },
+    log,
+    port: 0,
+    ui: false,
+  });
+  const native = await NativeConnection.connect(server.target.connection);
+  const connection = await Connection.connect(server.target.connection);
+  return {
+    client: new Client({ connection }),
+    server,
+    withWorkers: async (activities, test) => {
+      const queues = [taskQueue.control, taskQueue.data, taskQueue.training, taskQueue.scoring];
+      const workers = await Promise.all(
+        queues.map((queue, index) =>
+          Worker.create({
+            connection: native,
+            taskQueue: queue,
+            activities,
+            ...(index === 0 ? workflowCode() : {}),
+          }),
+        ),
+      );
+      const running = workers.map(worker => worker.run());
+      try {
+        return await test();
+      } finally {
+        for (const worker of workers) worker.shutdown();
+        await Promise.all(running);
+      }
+    },
+    close: async () => {
+      await connection.close();
+      await native.close();
+      await server.close();
+      await rm(folder, { recursive: true, force: true });
+    },
+  };
+}
+
+const histories = fileURLToPath(new URL('../histories', import.meta.url));
+
+/** With `ALMANAC_RECORD_HISTORIES=1`, keeps this run's history for `test/replay.test.ts`. */
+export async function recordHistory(handle: WorkflowHandle, name: string): Promise<void> {
+  if (process.env['ALMANAC_RECORD_HISTORIES'] !== '1') return;
+  mkdirSync(histories, { recursive: true });
+  const history = { workflowId: handle.workflowId, history: historyToJSON(await handle.fetchHistory()) };
+  writeFileSync(join(histories, `${name}.json`), `${JSON.stringify(history)}\n`);
+}
+
+export async function until(isTrue: () => boolean | Promise<boolean>, limitMs = 30_000): Promise<void> {
+  const deadline = Date.now() + limitMs;
+  while (!(await isTrue())) {
+    if (Date.now() > deadline) throw new Error(`still not true after ${limitMs} ms`);
+    await new Promise(resolve => setTimeout(resolve, 50));
+  }
+}
