@@ -53,7 +53,7 @@ export interface ScoreFileResult {
 const DEADLINE_MS = 24 * 3_600_000;
 const CHUNK_ROWS = 1_000_000;
 const BATCH_ROWS = 2_048;
-const NUMERIC = /^(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|BOOLEAN|FLOAT|DOUBLE|DECIMAL.*)$/;
+const NUMERIC = /^(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|BOOLEAN|FLOAT|DOUBLE|DECIMAL\(\d+,\d+\))$/;
 
 /** Runs the command; throws `CommandFailure` with exit code 1 (failed) or 2 (usage). */
 export async function scoreFile(options: ScoreFileOptions): Promise<void> {

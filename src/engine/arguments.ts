@@ -26,7 +26,7 @@ const NATIVE: Readonly<Record<string, DuckDBType>> = {
   INTEGER,
 };
 const WHOLE = /^(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|BOOLEAN)$/;
-const NUMERIC = /^(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|BOOLEAN|FLOAT|DOUBLE|DECIMAL.*)$/;
+const NUMERIC = /^(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|BOOLEAN|FLOAT|DOUBLE|DECIMAL\(\d+,\d+\))$/;
 
 export class ArgumentList {
   readonly #columns: ReadonlyMap<string, ColumnInfo>;

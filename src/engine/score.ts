@@ -19,6 +19,7 @@ import {
 } from '@duckdb/node-api';
 import { ArgumentList } from './arguments.ts';
 import { ChunkProfile } from './chunk-profile.ts';
+import { locateDamage } from './damage.ts';
 import type { DuckDbSession } from './duckdb.ts';
 import { EngineFault } from './fault.ts';
 import { writeWhole } from './files.ts';
@@ -61,6 +62,11 @@ export async function scoreChunk(job: ScoreChunkJob, context: VerbContext): Prom
       seconds: (performance.now() - started) / 1_000,
       cpuSeconds: (user + system) / 1e6,
     };
+  } catch (error) {
+    if (!(error instanceof EngineFault) || (error.kind !== 'bad_input' && error.kind !== 'failed')) throw error;
+    // A file that changed explains the failure better than whatever the mixture of its two states led to.
+    await source.assertUnchanged();
+    throw await locateDamage(source.session, job.inputs, error);
   } finally {
     source.close();
   }
