@@ -1,9 +1,9 @@
 /** The pieces that trainers put together: each is one node with its constants, from a named value to a named value. */
-import type { TreeClassifier, TreeEnsemble } from '../engine/trees/ensemble.ts';
-import { branchModes, leafMode } from '../engine/trees/ensemble.ts';
+import type { PostTransform, TreeClassifier, TreeEnsemble } from '../engine/trees/ensemble.ts';
+import { branchModes, leafMode, memberMode } from '../engine/trees/ensemble.ts';
 import { type AttributeValue, buildNode, mlDomain } from './build.ts';
 import type { NodeProto, TensorProto } from './generated/onnx_pb.ts';
-import { floatTensor, int64Tensor } from './tensor.ts';
+import { floatTensor, int64Tensor, uint8Tensor } from './tensor.ts';
 
 /** Part of a graph; concatenate the nodes and the initializers of all blocks for `buildModel`. */
 export interface Block {
@@ -163,6 +163,79 @@ export function treeClassifierBlock(parts: {
       ...baseValues(ensemble),
     },
   });
+}
+
+/** An ensemble as `TreeEnsemble` (ai.onnx.ml 5), which has set membership; every leaf scores exactly one target. */
+export function treeEnsembleBlock(parts: {
+  readonly input: string;
+  readonly output: string;
+  readonly ensemble: TreeEnsemble;
+}): Block {
+  const { ensemble } = parts;
+  if (ensemble.classifier !== null || ensemble.baseValues.length > 0) {
+    throw new TypeError('TreeEnsemble has neither class labels nor base values');
+  }
+  const transforms: readonly PostTransform[] = ['NONE', 'SOFTMAX', 'LOGISTIC', 'SOFTMAX_ZERO', 'PROBIT'];
+  if (ensemble.postTransform === 'SOFTMAX' || ensemble.postTransform === 'LOGISTIC') {
+    throw new TypeError('runtimes differ on the numbers of SOFTMAX and LOGISTIC; put a Softmax or Sigmoid node behind');
+  }
+  const { branches, leaves, placeOf } = numberApart(ensemble);
+  // A tree that is one leaf is a branch with that leaf on both sides.
+  const sides = (children: Int32Array) =>
+    branches.map(node => placeOf(ensemble.modes[node] === leafMode ? node : (children[node] ?? 0), true));
+  const yes = sides(ensemble.onTrue);
+  const no = sides(ensemble.onFalse);
+  const sets = branches.flatMap(node =>
+    ensemble.modes[node] === memberMode ? [...(ensemble.sets[ensemble.thresholds[node] ?? 0] ?? []), Number.NaN] : [],
+  );
+  const splits = branches.map(node => (ensemble.modes[node] === memberMode ? 0 : (ensemble.thresholds[node] ?? 0)));
+  const modes = branches.map(node => Math.max(0, (ensemble.modes[node] ?? leafMode) - 1));
+  const weightsOf = leaves.map(leaf => ensemble.weightStart[leaf] ?? 0);
+  return one({
+    op: 'TreeEnsemble',
+    domain: mlDomain,
+    inputs: [parts.input],
+    outputs: [parts.output],
+    attributes: {
+      n_targets: ensemble.targets,
+      aggregate_function: ['AVERAGE', 'SUM', 'MIN', 'MAX'].indexOf(ensemble.aggregate),
+      post_transform: transforms.indexOf(ensemble.postTransform),
+      tree_roots: { ints: Array.from(ensemble.roots, root => placeOf(root, false).place) },
+      nodes_featureids: { ints: branches.map(node => ensemble.featureIds[node] ?? 0) },
+      nodes_modes: { tensor: uint8Tensor('modes', [branches.length], modes) },
+      nodes_splits: { tensor: floatTensor('splits', [branches.length], splits) },
+      nodes_missing_value_tracks_true: { ints: branches.map(node => ensemble.missingTrue[node] ?? 0) },
+      nodes_truenodeids: { ints: yes.map(side => side.place) },
+      nodes_trueleafs: { ints: yes.map(side => side.leaf) },
+      nodes_falsenodeids: { ints: no.map(side => side.place) },
+      nodes_falseleafs: { ints: no.map(side => side.leaf) },
+      leaf_targetids: { ints: weightsOf.map(at => ensemble.weightTarget[at] ?? 0) },
+      leaf_weights: {
+        tensor: floatTensor(
+          'weights',
+          [leaves.length],
+          weightsOf.map(at => ensemble.weights[at] ?? 0),
+        ),
+      },
+      ...(sets.length > 0 ? { membership_values: { tensor: floatTensor('members', [sets.length], sets) } } : {}),
+    },
+  });
+}
+
+/** Branches and leaves in two numberings; a root counts as a branch even when it is a leaf. */
+function numberApart(ensemble: TreeEnsemble) {
+  const { tree } = numberWithinTrees(ensemble);
+  const roots = new Set(ensemble.roots);
+  const isLeaf = (node: number) => ensemble.modes[node] === leafMode;
+  const branches = tree.order.filter(node => !isLeaf(node) || roots.has(node));
+  const leaves = tree.order.filter(isLeaf);
+  const branchPlace = new Map(branches.map((node, place) => [node, place]));
+  const leafPlace = new Map(leaves.map((node, place) => [node, place]));
+  const placeOf = (node: number, asChild: boolean) => {
+    const leaf = asChild && isLeaf(node);
+    return { place: (leaf ? leafPlace : branchPlace).get(node) ?? 0, leaf: leaf ? 1 : 0 };
+  };
+  return { branches, leaves, placeOf };
 }
 
 /** Node attributes of operators 1 and 3; the numbers of a tree's nodes start at its root with 0. */

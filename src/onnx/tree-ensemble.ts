@@ -221,7 +221,8 @@ function readWeights(attributes: Attributes, kind: 'target' | 'class', places: N
 }
 
 const aggregates: readonly Aggregate[] = ['AVERAGE', 'SUM', 'MIN', 'MAX'];
-const transforms: readonly PostTransform[] = ['NONE', 'SOFTMAX', 'LOGISTIC', 'SOFTMAX_ZERO', 'PROBIT'];
+/** By number as ONNX Runtime 1.30 reads them in TreeEnsemble; the standard has 1 and 2 the other way round. */
+const transforms: readonly PostTransform[] = ['NONE', 'LOGISTIC', 'SOFTMAX', 'SOFTMAX_ZERO', 'PROBIT'];
 const secondGenerationModes = [1, 2, 3, 4, 5, 6, memberMode];
 
 function aggregateNamed(name: string): Aggregate {

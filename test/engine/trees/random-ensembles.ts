@@ -39,6 +39,8 @@ export interface EnsembleShape {
   readonly aggregate?: Aggregate;
   readonly postTransform?: PostTransform;
   readonly baseValues?: boolean;
+  /** Each leaf scores one target only. */
+  readonly oneTargetLeaves?: boolean;
 }
 
 /** A reproducible stream of numbers in [0, 1). */
@@ -60,7 +62,10 @@ export function randomEnsemble(seed: number, shape: EnsembleShape = {}): TreeEns
   const weight = () => Math.fround((random() - 0.5) * 4);
   const leaf = (): TreeNode => ({
     mode: 'LEAF',
-    weights: Array.from({ length: targets }, (_, target) => ({ target, weight: weight() })),
+    weights:
+      shape.oneTargetLeaves === true
+        ? [{ target: Math.floor(random() * targets), weight: weight() }]
+        : Array.from({ length: targets }, (_, target) => ({ target, weight: weight() })),
   });
   const tree = (depth: number): TreeNode => {
     if (depth === 0 || random() < 0.15) return leaf();
@@ -71,7 +76,7 @@ export function randomEnsemble(seed: number, shape: EnsembleShape = {}): TreeEns
       onFalse: tree(depth - 1),
     };
     if (shape.members === true && random() < 0.4) {
-      const members = Array.from({ length: Math.floor(random() * 6) }, () => Math.floor(random() * 10) - 1);
+      const members = Array.from({ length: 1 + Math.floor(random() * 6) }, () => Math.floor(random() * 10) - 1);
       return { mode: 'BRANCH_MEMBER', members, ...branch };
     }
     return { mode: pick(shape.modes ?? modes), threshold: pick(thresholds), ...branch };
