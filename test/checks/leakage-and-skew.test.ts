@@ -1,0 +1,142 @@
+import { describe, expect, test } from 'vitest';
+import { freezeBaseline, profileRows } from '../../src/backtest/profile-rows.ts';
+import { checkDomainClassifier, checkLabelLeakage, checkRowSkew, checkSplit } from '../../src/checks/index.ts';
+import { parseAlert } from '../../src/domain/alert.ts';
+import { histogram } from '../../src/stats/histogram.ts';
+import { createRandom } from '../../src/stats/random.ts';
+import { contractOf, numericColumn } from './support/monitoring.ts';
+
+describe('label leakage', () => {
+  const random = createRandom(1);
+  const labels = Float32Array.from({ length: 4000 }, () => (random.next() < 0.3 ? 1 : 0));
+  const honest = labels.map(label => 0.5 * label + random.normal());
+  const leaking = labels.map(label => 6 * label + random.normal());
+  test.each([
+    ['an honest feature', honest, 'pass'],
+    ['a feature that knows the label', leaking, 'fail'],
+  ] as const)('%s', (_, values, status) => {
+    const history = { columns: [{ name: 'x', values }], labels };
+    const baseline = freezeBaseline(history, 'test');
+    const edges = baseline.columns['x'];
+    const of = (label: number) =>
+      histogram(
+        values.filter((_, row) => labels[row] === label),
+        edges?.kind === 'numeric' ? edges.edges : [],
+      );
+    const profile = {
+      ...profileRows(history, { baseline, kind: 'train', window: null, scores: null }),
+      byLabel: { x: { positives: of(1), negatives: of(0) } },
+    };
+    expect(
+      checkLabelLeakage(contractOf([numericColumn('x')]), profile, baseline, null).map(check => check.status),
+    ).toEqual([status]);
+  });
+});
+
+test('a split without the label horizon between its sides fails', () => {
+  const facts = {
+    trainMaxPrediction: '2026-01-31',
+    testMinPrediction: '2026-02-01',
+    horizonDays: 30,
+    testRows: 100,
+    overlappingRows: 0,
+    sharedKeys: 0,
+    sharedEntities: 5,
+    duplicatesInTrain: 0,
+    testRowsInTrain: 0,
+    conflictingLabels: 0,
+    trainRows: 400,
+  };
+  const checks = checkSplit(facts);
+  expect(checks.find(({ check }) => check === 'split_gap')?.status).toBe('fail');
+  expect(checks.find(({ check }) => check === 'shared_entities')?.status).toBe('warn');
+  expect(checkSplit({ ...facts, testMinPrediction: '2026-03-02' })[0]?.status).toBe('pass');
+});
+
+describe('row by row', () => {
+  const recomputed = Float64Array.from({ length: 1000 }, (_, row) => 100 + row);
+  test.each<[string, Float64Array, string, RegExp]>([
+    ['equal', recomputed, 'pass', /0 of 1000/],
+    ['a unit', recomputed.map(value => value * 100), 'fail', /100 times .* a unit/],
+    ['a time zone', recomputed.map(value => value + 3600), 'fail', /3600 above .* time zone/],
+    [
+      'missing when served',
+      recomputed.map((value, row) => (row % 2 === 0 ? Number.NaN : value)),
+      'fail',
+      /served as missing/,
+    ],
+    ['no rows', new Float64Array(0), 'insufficient', /no paired rows/],
+  ])('%s', (_, served, status, reason) => {
+    const [, skew] = checkRowSkew({
+      columns: [{ kind: 'number', name: 'x', served, recomputed }],
+      scores: null,
+      onlyServed: 0,
+      onlyRecomputed: 0,
+      duplicates: 0,
+    });
+    expect(skew?.status).toBe(status);
+    expect(skew?.reason).toMatch(reason);
+  });
+});
+
+describe('domain classifier', () => {
+  /** Two binary columns that are alike one by one; their agreement is the only thing that can change. */
+  const sample = (rows: number, agreement: number, seed: number) => {
+    const random = createRandom(seed);
+    const a = Int32Array.from({ length: rows }, () => random.below(2));
+    const agree = Int32Array.from(a, () => (random.next() < agreement ? 1 : 0));
+    return { names: ['a', 'agree'], groups: [a, agree] };
+  };
+  test.each([
+    ['the same world', 0.5, 0.5, 'pass'],
+    ['another world', 0.2, 0.8, 'warn'],
+  ] as const)('%s', (_, before, now, status) => {
+    const [check] = checkDomainClassifier({
+      reference: sample(3000, before, 1),
+      current: sample(3000, now, 2),
+      seed: 1,
+    });
+    expect(check?.status, check?.reason).toBe(status);
+  });
+  test('names the column it looks at', () => {
+    const [check] = checkDomainClassifier({ reference: sample(3000, 0.2, 1), current: sample(3000, 0.8, 2), seed: 1 });
+    expect(check?.reason).toMatch(/looks at agree/);
+  });
+  test('few rows are insufficient', () => {
+    expect(
+      checkDomainClassifier({ reference: sample(100, 0.5, 1), current: sample(100, 0.5, 2), seed: 1 })[0]?.status,
+    ).toBe('insufficient');
+  });
+});
+
+describe('alert specifications', () => {
+  const alert = {
+    id: 'score-psi',
+    scope: 'model',
+    metric: 'psi',
+    windowDays: 7,
+    minRows: 500,
+    normal: { low: 0, high: 0.05, source: '20 accepted weeks' },
+    warn: 0.1,
+    critical: 0.25,
+    direction: 'above',
+    persistence: { k: 2, n: 3 },
+    exit: 0.07,
+    cooldownWindows: 7,
+    owner: 'group:risk',
+    action: { runbook: 'check the bureau feed', automation: 'hold_promotion' },
+  };
+  test('a complete one is valid', () => expect(parseAlert(alert)).toEqual({ kind: 'valid', alert }));
+  test.each(Object.keys(alert))('without %s it names the field', field => {
+    const { [field]: _, ...rest } = alert as Record<string, unknown>;
+    const parsed = parseAlert(rest);
+    expect(parsed.kind === 'invalid' ? parsed.problems.join('\n') : '').toMatch(field);
+  });
+  test('contradictions are named', () => {
+    const parsed = parseAlert({ ...alert, critical: 0.05, persistence: { k: 4, n: 3 } });
+    expect(parsed).toMatchObject({
+      kind: 'invalid',
+      problems: [/milder than warn/, /4 of 3/].map(pattern => expect.stringMatching(pattern)),
+    });
+  });
+});
