@@ -7,7 +7,12 @@
  */
 import { create, fromBinary, toBinary } from '@bufbuild/protobuf';
 import { BinaryReader, BinaryWriter, WireType } from '@bufbuild/protobuf/wire';
-import { StringStringEntryProtoSchema, type TensorProto, TensorProtoSchema } from './generated/onnx_pb.ts';
+import {
+  AttributeProto_AttributeType,
+  StringStringEntryProtoSchema,
+  type TensorProto,
+  TensorProtoSchema,
+} from './generated/onnx_pb.ts';
 
 /** One attribute of a tree node; only the field that the file holds is set. */
 export interface TreeAttribute {
@@ -28,7 +33,7 @@ const graphNode = 1;
 const graphOutput = 12;
 const nodeOperator = 4;
 const nodeAttribute = 5;
-const attribute = { name: 1, float: 2, int: 3, text: 4, tensor: 5, floats: 7, ints: 8, strings: 9 } as const;
+const attribute = { name: 1, float: 2, int: 3, text: 4, tensor: 5, floats: 7, ints: 8, strings: 9, type: 20 } as const;
 
 /** A model without the attributes of its top-level tree nodes, and those attributes by position in `graph.node`. */
 export interface SplitModel {
@@ -130,6 +135,7 @@ function readAttribute(bytes: Uint8Array): [name: string, value: TreeAttribute] 
   const strings = new InternedStrings();
   let name = '';
   let number: number | undefined;
+  let type = 0;
   let text: string | undefined;
   let tensor: TensorProto | undefined;
   while (reader.pos < reader.len) {
@@ -139,6 +145,7 @@ function readAttribute(bytes: Uint8Array): [name: string, value: TreeAttribute] 
     else if (no === attribute.int) number = Number(reader.int64());
     else if (no === attribute.text) text = reader.string();
     else if (no === attribute.tensor) tensor = fromBinary(TensorProtoSchema, reader.bytes());
+    else if (no === attribute.type) type = reader.int32();
     else if (no === attribute.floats) {
       if (wireType === WireType.LengthDelimited) floats.addPacked(reader.bytes());
       else floats.add(reader.float());
@@ -149,6 +156,8 @@ function readAttribute(bytes: Uint8Array): [name: string, value: TreeAttribute] 
     } else if (no === attribute.strings) strings.add(reader.bytes());
     else reader.skip(wireType, no);
   }
+  // Writers of proto3 leave zeros out.
+  if (type === AttributeProto_AttributeType.INT || type === AttributeProto_AttributeType.FLOAT) number ??= 0;
   const value: TreeAttribute = {
     floats: floats.finish(),
     ints: ints.finish(),
