@@ -18,7 +18,7 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.parquet
 from onnxmltools import convert_lightgbm
-from skl2onnx.common.data_types import FloatTensorType
+from onnxmltools.convert.common.data_types import FloatTensorType
 
 GOLDEN_ROWS = 256
 
