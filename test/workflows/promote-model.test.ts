@@ -5,10 +5,10 @@ import { WorkflowUpdateFailedError } from '@temporalio/client';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import type { Activities, OpenedPromotion } from '../../src/activities/types.ts';
 import type { JudgedClaim } from '../../src/domain/approval.ts';
-import { taskQueue, workflowId } from '../../src/domain/ids.ts';
-import { noDeployment } from '../../src/domain/deployment.ts';
-import { planRollout } from '../../src/domain/rollout.ts';
 import type { RolloutStep } from '../../src/domain/definition.ts';
+import { noDeployment } from '../../src/domain/deployment.ts';
+import { taskQueue, workflowId } from '../../src/domain/ids.ts';
+import { planRollout } from '../../src/domain/rollout.ts';
 import type { PromoteResult } from '../../src/workflows/inputs.ts';
 import { openTestTemporal, recordHistory, type TestTemporal, until } from '../support/temporal.ts';
 
@@ -28,10 +28,14 @@ interface Desk {
   readonly activities: Partial<Activities>;
 }
 
-function openDesk(version: number, options: { expiresInMs?: number; rollout?: readonly RolloutStep[]; trial?: 'passed' | 'failed' } = {}): Desk {
+function openDesk(
+  version: number,
+  options: { expiresInMs?: number; rollout?: readonly RolloutStep[]; trial?: 'passed' | 'failed' } = {},
+): Desk {
   const promotion = workflowId.promote('churn', version);
   const served = { version, bundle: 'b' };
-  const before = options.rollout === undefined ? noDeployment : { ...noDeployment, champion: { version: 1, bundle: 'a' } };
+  const before =
+    options.rollout === undefined ? noDeployment : { ...noDeployment, champion: { version: 1, bundle: 'a' } };
   const opened: OpenedPromotion = {
     gate: {
       promotion,
@@ -94,9 +98,15 @@ test('a signal by the CLI promotes; one that breaks a rule is recorded with the 
     await handle.signal('decide', { nonsense: true });
     const { executable, target } = temporal.server;
     const argv = ['workflow', 'signal', '--address', target.address, '--workflow-id', handle.workflowId];
-    await promisify(execFile)(executable ?? 'temporal', [...argv, '--name', 'decide', '--input', JSON.stringify(claim(11, 'ben'))]);
+    await promisify(execFile)(executable ?? 'temporal', [
+      ...argv,
+      '--name',
+      'decide',
+      '--input',
+      JSON.stringify(claim(11, 'ben')),
+    ]);
     expect(await handle.result()).toEqual({ kind: 'promoted', version: 11, approvedBy: ['ben'] });
-    await recordHistory(handle, 'promote-approved-by-signal');
+    await recordHistory(temporal, handle.workflowId, 'promote-approved-by-signal');
   });
   const rules = desk.recorded.map(({ approver, ignored }) => [approver, ignored]);
   expect(rules).toContainEqual(['ben', null]);
@@ -110,13 +120,13 @@ test('an update that breaks a rule is refused with the rule and leaves nothing i
   const desk = openDesk(12);
   await temporal.withWorkers(desk.activities, async () => {
     const handle = await start(12);
-    await until(async () => ((await handle.query<{ stage: string }>('status')).stage === 'awaiting approval'));
+    await until(async () => (await handle.query<{ stage: string }>('status')).stage === 'awaiting approval');
     const refused = handle.executeUpdate('decide', { args: [claim(12, 'ana')] });
     await expect(refused).rejects.toThrow(WorkflowUpdateFailedError);
     const outcome = await handle.executeUpdate('decide', { args: [claim(12, 'ben', 'reject')] });
     expect(outcome).toEqual({ kind: 'rejected', by: 'ben', comment: 'looked at it' });
     expect(await handle.result()).toMatchObject({ kind: 'rejected', reason: 'rejected by ben: looked at it' });
-    await recordHistory(handle, 'promote-rejected-by-update');
+    await recordHistory(temporal, handle.workflowId, 'promote-rejected-by-update');
     const { events } = await handle.fetchHistory();
     expect(events?.filter(event => event.workflowExecutionUpdateAcceptedEventAttributes)).toHaveLength(1);
   });
@@ -129,7 +139,7 @@ test('nobody decides: it expires', async () => {
   await temporal.withWorkers(desk.activities, async () => {
     const handle = await start(13);
     expect(await handle.result()).toMatchObject({ kind: 'expired' });
-    await recordHistory(handle, 'promote-expired');
+    await recordHistory(temporal, handle.workflowId, 'promote-expired');
   });
   expect(desk.ended[0]).toMatch(/^expired: no decision until .* 1 of 1 approvals were missing/);
 });
@@ -138,12 +148,14 @@ test('the page shows the evidence and the exact line to paste', async () => {
   const desk = openDesk(14);
   await temporal.withWorkers(desk.activities, async () => {
     const handle = await start(14);
-    await until(async () => ((await handle.query<{ stage: string }>('status')).stage === 'awaiting approval'));
+    await until(async () => (await handle.query<{ stage: string }>('status')).stage === 'awaiting approval');
     const metadata = await handle.query<{ currentDetails?: string }>('__temporal_workflow_metadata');
     const page = metadata.currentDetails ?? '';
     expect(page).toContain('| auc | 0.81 | 0.78 | 0.7 | pass |');
     const input = JSON.stringify({ ...claim(14, 'YOU'), comment: '' });
-    expect(page).toContain(`temporal workflow signal --workflow-id '${handle.workflowId}' --name decide --input '${input}'`);
+    expect(page).toContain(
+      `temporal workflow signal --workflow-id '${handle.workflowId}' --name decide --input '${input}'`,
+    );
     await handle.signal('decide', claim(14, 'ben'));
     await handle.result();
   });
@@ -155,7 +167,7 @@ test('a trial that fails withdraws the version by itself', async () => {
     const handle = await start(15);
     await handle.signal('decide', claim(15, 'ben'));
     expect(await handle.result()).toMatchObject({ kind: 'rolled_back', reason: 'the shadow fails' });
-    await recordHistory(handle, 'promote-trial-failed');
+    await recordHistory(temporal, handle.workflowId, 'promote-trial-failed');
   });
   expect(desk.applied).toEqual([0]);
   expect(desk.ended).toEqual(['trial: the shadow fails', 'rolled_back: the shadow fails']);
@@ -167,7 +179,7 @@ test('shadow, then champion', async () => {
     const handle = await start(16);
     await handle.signal('decide', claim(16, 'ben'));
     expect(await handle.result()).toMatchObject({ kind: 'promoted' });
-    await recordHistory(handle, 'promote-shadow-then-champion');
+    await recordHistory(temporal, handle.workflowId, 'promote-shadow-then-champion');
   });
   expect(desk.applied).toEqual([0, 1]);
 });
