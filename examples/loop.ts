@@ -79,7 +79,9 @@ export async function runLoop(options: LoopOptions): Promise<LoopStory> {
       conclusion: seen.conclusion,
       reason: seen.reason,
     });
-    log(`${last}  scored ${window.length} days; ${seen.conclusion}: ${shorten(seen.reason)}`);
+    log(
+      `${last}  scored ${window.length} days; ${shorten(seen.reason.startsWith(seen.conclusion) ? seen.reason : `${seen.conclusion}: ${seen.reason}`)}`,
+    );
     if (seen.training !== null) {
       const trigger = seen.reason;
       const asOf = seen.training.split('/').at(-1) ?? last;

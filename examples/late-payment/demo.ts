@@ -145,11 +145,15 @@ async function monthsOf(story: LoopStory, quality: readonly PeriodQuality[]): Pr
         auc_low: rounded(found?.low),
         auc_high: rounded(found?.high),
         drift: evidence === undefined ? 'not judged' : await driftText(evidence.digest, evidence.verdict),
-        decision:
-          decision === undefined ? 'nothing: not in production yet' : `${decision.conclusion}: ${decision.reason}`,
+        decision: decision === undefined ? 'nothing, because no version is in production yet' : decisionText(decision),
       };
     }),
   );
+}
+
+/** Some reasons say the conclusion themselves. */
+function decisionText({ conclusion, reason }: LoopStory['windows'][number]): string {
+  return reason.startsWith(conclusion) ? reason : `${conclusion}: ${reason}`;
 }
 
 /** The verdict with the column that moved most. */

@@ -1,7 +1,7 @@
 /**
  * The world of the demo: customers with invoices, one Parquet partition a day, and whether each invoice was paid late,
  * known a week after. Seeded and deterministic. One day the login policy changes: people on the mobile app are logged out
- * every night and log in three times as often, so `logins_30d` no longer means what a model learned. Only this file knows
+ * every night and log in four times as often, so `logins_30d` no longer means what a model learned. Only this file knows
  * the day; nothing written to disk names it.
  */
 import { mkdirSync, renameSync, rmSync } from 'node:fs';
@@ -123,7 +123,7 @@ function drawCustomer(random: RandomSource): Customer {
 
 function drawInvoice(customer: Customer, changed: boolean, random: RandomSource) {
   const activity = 0.8 * customer.activity + 0.6 * random.normal();
-  const forcedLogins = changed && customer.channel === 'mobile' ? 3.2 : 1;
+  const forcedLogins = changed && customer.channel === 'mobile' ? 4.5 : 1;
   const logins = random.poisson(forcedLogins * Math.exp(2.2 + 0.65 * activity));
   const supportCalls = random.poisson(Math.exp(-0.6 + 0.3 * random.normal()));
   const balance = Math.exp(6.5 + 0.8 * customer.wealth + 0.4 * random.normal());
