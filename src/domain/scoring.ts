@@ -20,7 +20,7 @@ export interface Chunk {
 export interface ChunkPlanOptions {
   /** Rows a chunk aims at; one row group may be more. */
   readonly chunkRows: number;
-  /** Cut finer than `chunkRows` where fewer chunks than this would come out. Default 1. */
+  /** The number of chunks becomes a multiple of this, so that so many workers end together. Default 1. */
   readonly chunksWanted?: number;
   /** Opening a file costs, so a chunk of tiny files is cut by their number too. Default 1,000. */
   readonly filesMax?: number;
@@ -33,7 +33,9 @@ export interface ChunkPlanOptions {
 export function planChunks(files: readonly FileToScore[], options: ChunkPlanOptions): readonly Chunk[] {
   const total = files.reduce((sum, file) => sum + rowsOf(file), 0);
   if (total === 0) return files.slice(0, 1).map(file => ({ inputs: [{ path: file.path }], rows: 0 }));
-  const rowsWanted = Math.max(1, Math.min(options.chunkRows, Math.ceil(total / (options.chunksWanted ?? 1))));
+  const workers = options.chunksWanted ?? 1;
+  const rounds = Math.ceil(total / options.chunkRows / workers);
+  const rowsWanted = Math.min(options.chunkRows, Math.ceil(total / (rounds * workers)));
   const filesMax = options.filesMax ?? 1_000;
   const chunks: Chunk[] = [];
   let inputs: ChunkRange[] = [];

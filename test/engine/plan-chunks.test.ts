@@ -23,6 +23,12 @@ test('a small job is cut finer when more chunks are wanted, down to a row group'
   expect(planChunks(files, { chunkRows: 1_000, chunksWanted: 99 })).toHaveLength(4);
 });
 
+test('the number of chunks is a multiple of the workers that share them', () => {
+  const files = [{ path: 'a', rowGroups: Array.from({ length: 25 }, () => 100) }];
+  const chunks = planChunks(files, { chunkRows: 1_000, chunksWanted: 2 });
+  expect(chunks.map(chunk => chunk.rows)).toEqual([700, 700, 700, 400]);
+});
+
 test('no rows at all still give one chunk with a file to take the columns from', () => {
   expect(
     planChunks(
