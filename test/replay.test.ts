@@ -4,12 +4,14 @@
  */
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
+import { temporal } from '@temporalio/proto';
 import { DefaultLogger, Runtime, Worker } from '@temporalio/worker';
 import { expect, test } from 'vitest';
 
 interface Recorded {
   readonly workflowId: string;
-  readonly history: unknown;
+  /** Protobuf, base64. */
+  readonly history: string;
 }
 
 test('every recorded history replays', async () => {
@@ -19,7 +21,7 @@ test('every recorded history replays', async () => {
   expect(names.length).toBeGreaterThanOrEqual(5);
   const histories = names.map(name => {
     const { workflowId, history } = JSON.parse(readFileSync(new URL(name, folder), 'utf8')) as Recorded;
-    return { workflowId, history };
+    return { workflowId, history: temporal.api.history.v1.History.decode(Buffer.from(history, 'base64')) };
   });
   const workflowsPath = fileURLToPath(new URL('../src/workflows/index.ts', import.meta.url));
   const failures: string[] = [];

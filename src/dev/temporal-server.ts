@@ -5,8 +5,7 @@
  * Two defaults make the dev server ten times slower than it is: a rollback journal with an fsync per write, and a poll
  * limit of 20 per second on its only shard, which makes every hand-over wait for a 50 ms tick. Both are set here.
  */
-import { type ChildProcess, execFile, spawn } from 'node:child_process';
-import { closeSync, openSync } from 'node:fs';
+import { execFile } from 'node:child_process';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -17,6 +16,7 @@ import { type FindTemporalOptions, findTemporal, type TriedStep } from './find-t
 import { localTarget, type TemporalTarget } from './given-server.ts';
 import { isAlive, takeLock } from './lock.ts';
 import { prepareNamespace } from './namespace.ts';
+import { ServerProcess } from './server-process.ts';
 
 export interface OpenTemporalOptions {
   /** The server of environment or profile; null starts a local one. */
@@ -62,9 +62,7 @@ const databaseFile = 'temporal.db';
 const recordFile = 'temporal.json';
 const healthMs = 30_000;
 const stopMs = 10_000;
-/** A server that dies this often within the window will not get better by starting it again. */
-const restartsMax = 5;
-const restartWindowMs = 60_000;
+const startsMax = 3;
 
 const speedSettings = [
   ...['--sqlite-pragma', 'journal_mode=WAL', '--sqlite-pragma', 'synchronous=NORMAL'],
@@ -121,69 +119,39 @@ async function joinRunning(options: OpenTemporalOptions, owner: number): Promise
 async function startServer(options: OpenTemporalOptions, release: () => Promise<void>): Promise<TemporalServer> {
   await endOrphan(options);
   const found = await findTemporal({ log: options.log, ...options.find });
-  const port = await freePort(options.port ?? 7233);
-  const uiPort = options.ui === false ? null : await freePort(options.port === 0 ? 0 : 8233);
   const logFile = join(options.stateFolder, 'temporal.log');
-  const argv = await serverArguments(found.executable, options, { port, uiPort });
-  const target = localTarget(`127.0.0.1:${port}`, options.namespace);
-  const ui = uiPort === null ? null : `http://127.0.0.1:${uiPort}`;
-
-  let child: ChildProcess;
-  let closing = false;
-  const deaths: number[] = [];
-  const start = async () => {
-    child = spawnServer(found.executable, argv, logFile);
-    await untilServing(target, () => (child.exitCode === null ? null : `it ended with ${child.exitCode}`), logFile);
-    if (child.pid === undefined) throw new Error(`${found.executable} could not be started`);
-    const record = { pid: child.pid, address: target.address, namespace: target.namespace, ui };
-    await writeRecord(options.stateFolder, { ...record, executable: found.executable });
-    child.once('exit', restart);
-  };
-  const restart = (code: number | null, signal: string | null) => {
-    if (closing) return;
-    const now = Date.now();
-    deaths.push(now);
-    const recent = deaths.filter(at => at > now - restartWindowMs).length;
-    const how = signal ?? `code ${code}`;
-    if (recent > restartsMax) {
-      options.log(`temporal: the server ended (${how}) ${recent} times in a minute; see ${logFile}`);
-      return;
+  for (let attempt = 1; ; attempt += 1) {
+    const port = await freePort(options.port ?? 7233);
+    const uiPort = options.ui === false ? null : await freePort(options.port === 0 ? 0 : 8233);
+    const target = localTarget(`127.0.0.1:${port}`, options.namespace);
+    const ui = uiPort === null ? null : `http://127.0.0.1:${uiPort}`;
+    const { executable, tried } = found;
+    const server = new ServerProcess({
+      executable,
+      argv: await serverArguments(executable, options, { port, uiPort }),
+      logFile,
+      log: options.log,
+      untilServing: ended => untilServing(target, ended, logFile),
+      onServing: pid =>
+        writeRecord(options.stateFolder, { pid, address: target.address, namespace: target.namespace, ui, executable }),
+    });
+    try {
+      await server.start();
+      await prepareNamespace(target, { retentionDays: options.retentionDays ?? 90 });
+    } catch (error) {
+      await server.stop();
+      // Between finding a free port and using it another process may have taken it.
+      if (attempt === startsMax) throw error;
+      options.log('temporal: the server did not start; trying once more on other ports');
+      continue;
     }
-    options.log(`temporal: the server ended (${how}); starting it again`);
-    start().catch((error: unknown) =>
-      options.log(`temporal: ${error instanceof Error ? error.message : String(error)}`),
-    );
-  };
-  // A parent that ends without `close` (an uncaught error) must not leave the server behind.
-  const killAtExit = () => {
-    child?.kill('SIGKILL');
-  };
-
-  try {
-    await start();
-    process.once('exit', killAtExit);
-    await prepareNamespace(target, { retentionDays: options.retentionDays ?? 90 });
-  } catch (error) {
-    closing = true;
-    child!.kill('SIGKILL');
-    throw error;
-  }
-  return {
-    kind: 'started',
-    target,
-    ui,
-    executable: found.executable,
-    tried: found.tried,
-    logFile,
-    pid: () => child.pid ?? null,
-    close: async () => {
-      closing = true;
-      process.off('exit', killAtExit);
-      await endProcess(child);
+    const close = async () => {
+      await server.stop();
       await rm(join(options.stateFolder, recordFile), { force: true });
       await release();
-    },
-  };
+    };
+    return { kind: 'started', target, ui, executable, tried, logFile, pid: () => server.pid, close };
+  }
 }
 
 /** A server whose `almanac up` was killed would keep the database: two servers on one file lose data. */
@@ -220,16 +188,6 @@ async function serverArguments(
   return stdout.includes('--ui-disable-news-fetch') ? [...argv, '--ui-disable-news-fetch'] : argv;
 }
 
-/** In a process group of its own: Ctrl-C reaches `almanac up` alone, which stops workers first and the server last. */
-function spawnServer(executable: string, argv: readonly string[], logFile: string): ChildProcess {
-  const log = openSync(logFile, 'a');
-  try {
-    return spawn(executable, argv, { stdio: ['ignore', log, log], detached: true });
-  } finally {
-    closeSync(log);
-  }
-}
-
 /** @throws Error after 30 s, or as soon as `ended` gives a reason; with the last lines of the log. */
 async function untilServing(target: TemporalTarget, ended: () => string | null, logFile?: string): Promise<void> {
   const deadline = Date.now() + healthMs;
@@ -255,17 +213,6 @@ async function untilServing(target: TemporalTarget, ended: () => string | null, 
       await sleep(50);
     }
   }
-}
-
-async function endProcess(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null) return;
-  const ended = new Promise<void>(resolve => {
-    child.once('exit', () => resolve());
-  });
-  child.kill('SIGINT');
-  const timer = setTimeout(() => child.kill('SIGKILL'), stopMs);
-  await ended;
-  clearTimeout(timer);
 }
 
 /** The wanted port when it is free, else any free one. */

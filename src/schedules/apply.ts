@@ -87,7 +87,7 @@ function presentOf({ scheduleId, spec, action, policies, state }: ScheduleDescri
     at: {
       hour: calendar?.hour[0]?.start ?? -1,
       minute: calendar?.minute[0]?.start ?? -1,
-      weekday: isDaily ? null : dayNames.findIndex(name => name === day.start),
+      weekday: isDaily ? null : dayNames.indexOf(day.start),
     },
     catchupMs: policies.catchupWindow,
     paused: state.paused,

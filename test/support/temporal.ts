@@ -1,12 +1,11 @@
 /** A real Temporal server for the tests of one file, and workers with stand-ins for activities where a test wants them. */
-import { execFile } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
 import { Client, Connection } from '@temporalio/client';
+import { temporal } from '@temporalio/proto';
 import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import type { Activities } from '../../src/activities/types.ts';
 import { readEnvironment } from '../../src/config/environment.ts';
@@ -72,14 +71,15 @@ export async function openTestTemporal(): Promise<TestTemporal> {
 
 const histories = fileURLToPath(new URL('../histories', import.meta.url));
 
-/** With `ALMANAC_RECORD_HISTORIES=1`, keeps this run's history for `test/replay.test.ts`, as the CLI writes it. */
-export async function recordHistory({ server }: TestTemporal, workflowId: string, name: string): Promise<void> {
+/** With `ALMANAC_RECORD_HISTORIES=1`, keeps this run's history for `test/replay.test.ts`. */
+export async function recordHistory({ client }: TestTemporal, workflowId: string, name: string): Promise<void> {
   if (process.env['ALMANAC_RECORD_HISTORIES'] !== '1') return;
   mkdirSync(histories, { recursive: true });
-  const argv = ['workflow', 'show', '--address', server.target.address, '--workflow-id', workflowId, '-o', 'json'];
-  const { stdout } = await promisify(execFile)(server.executable ?? 'temporal', argv, { maxBuffer: 1 << 28 });
-  const history: unknown = JSON.parse(stdout);
-  writeFileSync(join(histories, `${name}.json`), `${JSON.stringify({ workflowId, history })}\n`);
+  const history = await client.workflow.getHandle(workflowId).fetchHistory();
+  // The SDK's own conversion to JSON fails when more than one copy of protobufjs is installed, as npm does here.
+  const bytes = temporal.api.history.v1.History.encode(history).finish();
+  const document = { workflowId, events: history.events?.length, history: Buffer.from(bytes).toString('base64') };
+  writeFileSync(join(histories, `${name}.json`), `${JSON.stringify(document, null, 2)}\n`);
 }
 
 export async function until(isTrue: () => boolean | Promise<boolean>, limitMs = 30_000): Promise<void> {
