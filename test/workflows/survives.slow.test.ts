@@ -2,60 +2,36 @@
  * Real processes, killed with -9: a worker while it trains, a worker while it scores, and the server with its database. The
  * loop must end with the same predictions as an undisturbed one, in every column, each row once.
  */
-import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, Connection } from '@temporalio/client';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { generateWorld } from '../../examples/late-payment/generate.ts';
 import { openAlmanac, type RunningAlmanac } from '../../src/cli/up.ts';
-import { openProject } from '../../src/config/project.ts';
-import { taskQueue, workflowId } from '../../src/domain/ids.ts';
+import type { Project } from '../../src/config/project.ts';
+import { workflowId } from '../../src/domain/ids.ts';
 import { EnginePool } from '../../src/engine/pool.ts';
-import { Catalog } from '../../src/storage/catalog.ts';
-import { openStore } from '../../src/storage/open.ts';
-import { systemPorts } from '../../src/storage/ports.ts';
-import { PredictionsTable } from '../../src/storage/table/predictions-table.ts';
 import type { ScoreResult, TrainResult } from '../../src/workflows/inputs.ts';
 import type { Status } from '../../src/workflows/stage.ts';
+import {
+  approveTrained,
+  catalogOf,
+  makeLateProject,
+  makeWorld,
+  model,
+  start,
+  tableOf,
+} from '../support/late-project.ts';
 import { until } from '../support/temporal.ts';
 
-const model = 'late';
 const asOf = '2025-02-09';
 const scoredDays = ['2025-02-07', '2025-02-08', '2025-02-09'];
-
-const definition = `model: ${model}
-task: binary
-data:
-  features: { path: "data/features/date={date}/*.parquet", keys: [customer_id], event_time: as_of, known_at: loaded_at }
-  labels: { path: "data/labels/date={date}/*.parquet", column: late, positive: 1, horizon: 7d }
-contract:
-  columns:
-    - { name: logins_30d, type: int, min: 0 }
-    - { name: balance, type: double }
-    - { name: invoice_amount, type: double }
-    - { name: payment_delay_avg, type: double, nulls: { max: 0.2, as: nan } }
-    - { name: channel, type: category, unseen: other }
-train: { trainer: { builtin: gbdt, trees: 150 }, window: 20d, holdout: 7d, seed: 7 }
-evaluate: { metric: auc, min: 0.55 }
-promote: { approvals: 1, expires: 7d, rollout: [direct] }
-score: { chunk_rows: 200 }
-`;
 
 let root: string;
 beforeAll(async () => {
   root = await mkdtemp(join(tmpdir(), 'almanac-survives-'));
-  const world = {
-    folder: join(root, 'world'),
-    firstDay: '2025-01-01',
-    dayCount: 40,
-    invoicesPerDay: 1_000,
-    seed: 7,
-    shift: false,
-  };
-  await generateWorld(world);
+  await makeWorld(root);
 });
 afterAll(async () => await rm(root, { recursive: true, force: true }));
 
@@ -85,22 +61,11 @@ function killWorker(almanac: RunningAlmanac, role: string): void {
 
 /** Trains, approves and scores three days; gives every row of the table, by key. */
 async function runLoop(name: string, disturbance: Disturbance): Promise<readonly (readonly unknown[])[]> {
-  const folder = join(root, name);
-  mkdirSync(join(folder, 'models'), { recursive: true });
-  cpSync(join(root, 'world'), join(folder, 'data'), { recursive: true });
-  writeFileSync(join(folder, 'models', `${model}.yaml`), definition);
-  writeFileSync(join(folder, 'almanac.yaml'), 'people: { ana: [risk] }\n');
-  const project = openProject(folder);
+  const project = makeLateProject(root, name);
   const almanac = await openAlmanac(project, { log: () => {}, ui: false });
   const connection = await Connection.connect(almanac.server.target.connection);
   try {
     const client = new Client({ connection });
-    const start = <Result>(type: string, id: string, input: object) =>
-      client.workflow.start<(input: object) => Promise<Result>>(type, {
-        taskQueue: taskQueue.control,
-        workflowId: id,
-        args: [input],
-      });
     const stageOf = async (id: string) => {
       const status = await client.workflow
         .getHandle(id)
@@ -109,35 +74,25 @@ async function runLoop(name: string, disturbance: Disturbance): Promise<readonly
       return status?.stage ?? null;
     };
 
-    const training = await start<TrainResult>('trainModel', workflowId.train(model, asOf), { model, asOf });
+    const training = await start<TrainResult>(client, 'trainModel', workflowId.train(model, asOf), { model, asOf });
     await until(async () => (await stageOf(training.workflowId)) === 'training', 120_000);
     await disturbance.training(almanac);
-    const trained = await training.result();
-    if (trained.kind !== 'qualified') throw new Error(JSON.stringify(trained));
-
-    const catalog = new Catalog(systemPorts(openStore(project.store)));
-    await until(async () => (await catalog.promotions(model)).length === 1);
-    const [promotion] = await catalog.promotions(model);
-    const claim = {
-      promotion: promotion?.promotion,
-      subjectDigest: promotion?.subjectDigest,
-      decision: 'approve',
-      approver: 'ana',
-    };
-    const promoting = client.workflow.getHandle(trained.promotion);
-    await promoting.signal('decide', claim);
-    expect(await promoting.result()).toMatchObject({ kind: 'promoted' });
+    await approveTrained(client, project, asOf);
 
     const jobs = await Promise.all(
       scoredDays.map(partition =>
-        start<ScoreResult>('scoreModel', workflowId.score(model, partition, 1), { model, partition, generation: 1 }),
+        start<ScoreResult>(client, 'scoreModel', workflowId.score(model, partition, 1), {
+          model,
+          partition,
+          generation: 1,
+        }),
       ),
     );
     await sleep(400);
     await disturbance.scoring(almanac);
     for (const job of jobs) expect(await resultOf(client, job.workflowId)).toMatchObject({ kind: 'committed' });
-    expect((await catalog.versions(model)).length).toBe(1);
-    return await rowsOf(folder);
+    expect((await catalogOf(project).versions(model)).length).toBe(1);
+    return await rowsOf(project);
   } finally {
     await connection.close();
     await almanac.close();
@@ -157,11 +112,10 @@ async function resultOf(client: Client, id: string): Promise<unknown> {
   }
 }
 
-async function rowsOf(folder: string): Promise<readonly (readonly unknown[])[]> {
-  const project = openProject(folder);
-  const table = new PredictionsTable(systemPorts(openStore(project.store)), `predictions/${model}`);
+async function rowsOf(project: Project): Promise<readonly (readonly unknown[])[]> {
+  const table = tableOf(project);
   const { files } = await table.snapshot();
-  const engine = new EnginePool({ size: 1, scratch: join(folder, 'scratch') });
+  const engine = new EnginePool({ size: 1, scratch: join(project.stateFolder, 'test-scratch') });
   try {
     const rows = await engine.run(
       'query',

@@ -1,0 +1,82 @@
+/** A small project with real data, for tests that run the whole loop in real processes. */
+import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { Client, WorkflowHandle } from '@temporalio/client';
+import { expect } from 'vitest';
+import { generateWorld } from '../../examples/late-payment/generate.ts';
+import { openProject, type Project } from '../../src/config/project.ts';
+import { taskQueue, workflowId } from '../../src/domain/ids.ts';
+import { Catalog } from '../../src/storage/catalog.ts';
+import { openStore } from '../../src/storage/open.ts';
+import { systemPorts } from '../../src/storage/ports.ts';
+import { PredictionsTable } from '../../src/storage/table/predictions-table.ts';
+import type { TrainResult } from '../../src/workflows/inputs.ts';
+import { until } from './temporal.ts';
+
+export const model = 'late';
+
+const definition = `model: ${model}
+task: binary
+data:
+  features: { path: "data/features/date={date}/*.parquet", keys: [customer_id], event_time: as_of, known_at: loaded_at }
+  labels: { path: "data/labels/date={date}/*.parquet", column: late, positive: 1, horizon: 7d }
+contract:
+  columns:
+    - { name: logins_30d, type: int, min: 0 }
+    - { name: balance, type: double }
+    - { name: invoice_amount, type: double }
+    - { name: payment_delay_avg, type: double, nulls: { max: 0.2, as: nan } }
+    - { name: channel, type: category, unseen: other }
+train: { trainer: { builtin: gbdt, trees: 150 }, window: 20d, holdout: 7d, seed: 7 }
+evaluate: { metric: auc, min: 0.55 }
+promote: { approvals: 1, expires: 7d, rollout: [direct] }
+score: { chunk_rows: 200 }
+`;
+
+/** Forty days from 2025-01-01, a thousand rows a day, features and labels in `<root>/world`. */
+export async function makeWorld(root: string): Promise<void> {
+  const world = { folder: join(root, 'world'), firstDay: '2025-01-01', dayCount: 40, invoicesPerDay: 1_000, seed: 7 };
+  await generateWorld({ ...world, shift: false });
+}
+
+/** A project with all days of the world; `extra` is appended to the definition. */
+export function makeLateProject(root: string, name: string, extra = ''): Project {
+  const folder = join(root, name);
+  mkdirSync(join(folder, 'models'), { recursive: true });
+  cpSync(join(root, 'world'), join(folder, 'data'), { recursive: true });
+  writeFileSync(join(folder, 'models', `${model}.yaml`), `${definition}${extra}`);
+  writeFileSync(join(folder, 'almanac.yaml'), 'people: { ana: [risk] }\n');
+  return openProject(folder);
+}
+
+export function catalogOf(project: Project): Catalog {
+  return new Catalog(systemPorts(openStore(project.store)));
+}
+
+export function tableOf(project: Project): PredictionsTable {
+  return new PredictionsTable(systemPorts(openStore(project.store)), `predictions/${model}`);
+}
+
+export async function start<Result>(
+  client: Client,
+  type: string,
+  id: string,
+  input: object,
+): Promise<WorkflowHandle<(input: object) => Promise<Result>>> {
+  const options = { taskQueue: taskQueue.control, workflowId: id, args: [input] as [object] };
+  return await client.workflow.start<(input: object) => Promise<Result>>(type, options);
+}
+
+/** Waits for a training and approves what it asks for, by the signal a person would send. */
+export async function approveTrained(client: Client, project: Project, asOf: string): Promise<number> {
+  const trained: TrainResult = await client.workflow.getHandle(workflowId.train(model, asOf)).result();
+  if (trained.kind !== 'qualified') throw new Error(`training as of ${asOf}: ${JSON.stringify(trained)}`);
+  const catalog = catalogOf(project);
+  const find = async () => (await catalog.promotions(model)).find(({ promotion }) => promotion === trained.promotion);
+  await until(async () => (await find()) !== undefined);
+  const subjectDigest = (await find())?.subjectDigest;
+  const handle = client.workflow.getHandle(trained.promotion);
+  await handle.signal('decide', { promotion: trained.promotion, subjectDigest, decision: 'approve', approver: 'ana' });
+  expect(await handle.result()).toMatchObject({ kind: 'promoted' });
+  return trained.version;
+}
