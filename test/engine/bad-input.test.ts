@@ -119,27 +119,6 @@ test('a missing column is named, with the columns that are there', async () => {
   expect(found.message).toMatch(/no column b .*columns found: id, a/);
 });
 
-test('10,000 columns are scored', async () => {
-  const names = Array.from({ length: 10_000 }, (_, i) => `c${i}`);
-  const path = await bench.parquet(
-    'wide.parquet',
-    `SELECT i AS id, ${names.map((name, i) => `(i * ${i % 3})::FLOAT AS ${name}`).join(', ')} FROM range(5) t(i)`,
-  );
-  const onnx = await bench.model(
-    'wide.onnx',
-    logisticModel(
-      names.map((_, i) => (i === 1 ? 1 : 0)),
-      0,
-    ),
-  );
-  const receipt = await score('wide', path, 5, {
-    contract: contractOf(names.map(name => column(name))),
-    models: [champion(onnx, binarySignature(names))],
-  });
-  const rows = await bench.read(receipt.predictions!.path);
-  expect(rows[4]!['score']).toBeCloseTo(1 / (1 + Math.exp(-4)), 6);
-}, 240_000);
-
 test('one row, and a column that is all NULL', async () => {
   const path = await bench.parquet('one.parquet', 'SELECT 1 AS id, NULL::FLOAT AS a, 1::FLOAT AS b');
   const filled = contractOf([column('a', { nulls: { maxShare: 1, as: 'default', default: 2 } }), column('b')]);
