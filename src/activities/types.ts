@@ -229,7 +229,10 @@ export interface DataActivities {
     evidence: readonly Digest[];
   }): Promise<{ decision: Digest; conclusion: string; reason: string; asOf: string }>;
 
-  retainPredictions(input: { model: string; date: string }): Promise<{ deletedFiles: number; deletedBytes: number }>;
+  retainPredictions(input: {
+    definition: Digest;
+    date: string;
+  }): Promise<{ deletedFiles: number; deletedBytes: number }>;
 }
 
 export interface TrainingActivities {

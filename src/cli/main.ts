@@ -152,6 +152,16 @@ startCommand('retain', 'delete superseded generations that retention gives up')
   .option('--date <date>', 'default: today')
   .action(async (model, options) => (await import('./start.ts')).retain(model, options));
 
+const schedules = program.command('schedules').description('the schedules that the definitions declare');
+for (const verb of ['plan', 'apply'] as const) {
+  schedules
+    .command(verb)
+    .description(verb === 'plan' ? 'what apply would change' : 'make the server match the definitions')
+    .option('--project <folder>', 'the project (default: the current folder)')
+    .option('--json', 'one JSON document on stdout, nothing else')
+    .action(async options => (await import('./schedules.ts'))[verb](options));
+}
+
 for (const decision of ['approve', 'reject'] as const) {
   projectCommand(decision, `${decision} a promotion that waits`)
     .argument('<model>')

@@ -58,7 +58,7 @@ export async function status(options: ProjectOptions): Promise<void> {
         row.lastJob === null
           ? null
           : `${row.lastJob.partition}/g${row.lastJob.generation} ${row.lastJob.ended?.outcome ?? 'running'}`,
-        row.lastDecision === null ? null : `${row.lastDecision.action}: ${row.lastDecision.reasons[0] ?? ''}`,
+        row.lastDecision === null ? null : row.lastDecision.action,
       ]),
     ),
   );

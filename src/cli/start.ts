@@ -1,9 +1,11 @@
 /** Commands that start a workflow and, unless detached, follow it to its end. */
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { type Client, WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
 import { readDefinition } from '../config/model-definition.ts';
 import type { Project } from '../config/project.ts';
 import { taskQueue } from '../domain/ids.ts';
+import { firstRequest } from '../domain/job.ts';
 import type {
   BackfillInput,
   BackfillResult,
@@ -81,7 +83,7 @@ export interface ScoreOptions extends StartOptions {
 }
 
 export async function score(model: string, options: ScoreOptions): Promise<void> {
-  const request = options.again === true ? `again:${randomUUID()}` : 'first';
+  const request = options.again === true ? `again:${randomUUID()}` : firstRequest;
   const result = await run(projectOf(options), 'scoreModel', { model, partition: options.partition, request }, options);
   if (result === null) return;
   report(options, result);
@@ -196,13 +198,7 @@ async function watchStages(handle: WorkflowHandle, signal: AbortSignal): Promise
     const line = status === null ? shown : `${status.stage}${status.next === null ? '' : `: ${status.next}`}`;
     if (line !== shown) note(`  ${line}`);
     shown = line;
-    await new Promise<void>(resolve => {
-      const timer = setTimeout(resolve, 500);
-      signal.addEventListener('abort', () => {
-        clearTimeout(timer);
-        resolve();
-      });
-    });
+    await sleep(500, undefined, { signal }).catch(() => undefined);
   }
 }
 

@@ -47,6 +47,9 @@ export function foldJobs(events: readonly JobEvent[]): readonly Job[] {
   return [...jobs.values()];
 }
 
+/** The request of a partition that is to be scored once, whoever asks. */
+export const firstRequest = 'first';
+
 /** The generation this request has, or the next one of its partition. `decided` is the highest the table knows. */
 export function generationFor(
   events: readonly JobEvent[],
@@ -59,5 +62,7 @@ export function generationFor(
       return { generation: event.generation, isNew: false };
     highest = Math.max(highest, event.generation);
   }
+  // Scored under an explicit generation, or before this log began: the partition has its first score already.
+  if (asked.request === firstRequest && highest > 0) return { generation: highest, isNew: false };
   return { generation: highest + 1, isNew: true };
 }

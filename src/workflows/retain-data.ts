@@ -2,7 +2,7 @@ import { workflowId } from '../domain/ids.ts';
 import { dateOf } from '../domain/time.ts';
 import { delegate, nominalTime } from './business-id.ts';
 import type { RetainInput, RetainResult } from './inputs.ts';
-import { data } from './proxies.ts';
+import { control, data } from './proxies.ts';
 import { trackStage } from './stage.ts';
 
 /** Deletes files of superseded generations whose time is over, and files that no attempt will ever decide about. */
@@ -14,7 +14,8 @@ export async function retainData(input: RetainInput): Promise<RetainResult> {
   if (delegated !== null) return delegated;
 
   stage.enter('deleting superseded files', { date });
-  const retained = await data.retainPredictions({ model, date });
+  const { definition } = await control.pinDefinition({ model });
+  const retained = await data.retainPredictions({ definition, date });
   stage.enter('done', { ...retained });
   return { kind: 'retained', ...retained };
 }

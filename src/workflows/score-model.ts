@@ -1,6 +1,7 @@
 import { ActivityFailure, ApplicationFailure } from '@temporalio/common';
 import { CancellationScope, isCancellation } from '@temporalio/workflow';
 import { workflowId } from '../domain/ids.ts';
+import { firstRequest } from '../domain/job.ts';
 import { endOfPartition } from '../domain/time.ts';
 import { delegate, nominalPartition, nominalTime } from './business-id.ts';
 import type { ScoreInput, ScoreResult } from './inputs.ts';
@@ -18,7 +19,7 @@ export async function scoreModel(input: ScoreInput): Promise<ScoreResult> {
   const partition = input.partition ?? nominalPartition();
   const asOf = input.asOf ?? endOfPartition(partition) ?? nominalTime();
   const stage = trackStage({ model, partition });
-  const request = input.request ?? 'first';
+  const request = input.request ?? firstRequest;
   const generation = input.generation ?? (await control.requestGeneration({ model, partition, request }));
   const job = { model, partition, generation };
   const delegated = await delegate('scoreModel', workflowId.score(model, partition, generation), {
