@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { Client, Connection } from '@temporalio/client';
-import { NativeConnection, Worker } from '@temporalio/worker';
+import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/worker';
 import { readEnvironment } from '../../src/config/environment.ts';
 import { openTemporal } from '../../src/dev/temporal-server.ts';
 import type { BenchOptions, BenchResult, Ratio } from '../main.ts';
@@ -19,6 +19,7 @@ const peers = { stepMs: 122, triggerMs: 1200, parallelMs: 12_000 };
 const limits = { stepMs: 15, triggerMs: 100, parallelMs: 6_000 };
 
 export async function run(options: BenchOptions): Promise<BenchResult> {
+  Runtime.install({ logger: new DefaultLogger('WARN') });
   const { path, cacheFolder } = readEnvironment();
   const stateFolder = await mkdtemp(join(tmpdir(), 'almanac-bench-'));
   const find = { path, cacheFolder, log: options.log };
