@@ -1,10 +1,10 @@
 /** Digests of documents and files: SHA-256 in lower-case hexadecimal; documents are hashed as canonical JSON. */
-import { createHash } from 'node:crypto';
+import { createHash, hash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { pipeline } from 'node:stream/promises';
 
 export function sha256(bytes: string | Uint8Array): string {
-  return createHash('sha256').update(bytes).digest('hex');
+  return hash('sha256', bytes, 'hex');
 }
 
 export async function sha256OfFile(path: string): Promise<string> {

@@ -36,6 +36,8 @@ const retention = { undecidedMs: 400, supersededMs: 300, minGenerations: 1 };
 /** Faults stop after so many calls; then everything must end within the bound. */
 const faultyCalls = 900;
 const callsMax = 60_000;
+/** So many turns in a row with nobody to wake mean that the actors wait for one another. */
+const idleTurnsMax = 100;
 
 export async function simulate(implementation: Implementation, scenario: Scenario): Promise<Outcome> {
   const world = new SimulatedWorld(implementation, scenario);
@@ -73,14 +75,18 @@ class SimulatedWorld {
     const store = this.#observed(new MemoryStore({ now: () => new Date(this.#nowMs) }));
     this.faults = new FaultWorld(store);
     this.faults.draw = call => this.#drawFault(call);
-    this.faults.lateDelay = () => 1 + Math.floor(this.#random() * 60);
+    // Many land before the writer asks again, some when everybody has moved on.
+    this.faults.lateDelay = () => 1 + Math.floor(this.#random() ** 3 * 60);
     this.faults.pause = () => new Promise(resolve => this.#waiting.push(resolve));
   }
 
   async run(): Promise<void> {
     this.#startActors();
+    let idleTurns = 0;
     while (this.#running.size > 0) {
       await quiet();
+      idleTurns = this.#waiting.length === 0 ? idleTurns + 1 : 0;
+      if (idleTurns > idleTurnsMax) throw new Violation('I11: the actors wait for one another for ever');
       if (this.#failure !== null) throw this.#failure;
       if (this.faults.calls > callsMax) throw new Violation('I11: not finished long after the faults stopped');
       const next = Math.floor(this.#random() * this.#waiting.length);
