@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Client, Connection } from '@temporalio/client';
+import { failureText } from '../src/cli/failure-text.ts';
 import { tableLines } from '../src/cli/output.ts';
 import { openAlmanac } from '../src/cli/up.ts';
 import { readEnvironment, silenceSdkNodeWarning } from '../src/config/environment.ts';
@@ -178,9 +179,8 @@ try {
     await almanac.close();
   }
 } catch (error) {
-  if (!(error instanceof WrongFile)) throw error;
-  process.stderr.write(`${error.message}\n`);
-  process.exitCode = 2;
+  process.stderr.write(`${name}: ${failureText(error)}\n`);
+  process.exitCode = error instanceof WrongFile ? 2 : 1;
 } finally {
   await engine.close();
 }

@@ -10,6 +10,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { Client, Connection } from '@temporalio/client';
+import { failureText } from '../../src/cli/failure-text.ts';
 import { tableLines } from '../../src/cli/output.ts';
 import { openAlmanac } from '../../src/cli/up.ts';
 import { silenceSdkNodeWarning } from '../../src/config/environment.ts';
@@ -101,6 +102,9 @@ try {
   };
   if (values.json) process.stdout.write(`${JSON.stringify(document)}\n`);
   else printStory(document);
+} catch (error) {
+  process.stderr.write(`${failureText(error)}; see ${join(project.stateFolder, 'logs')}\n`);
+  process.exitCode = 1;
 } finally {
   await connection.close();
   await engine.close();

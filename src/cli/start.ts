@@ -1,7 +1,7 @@
 /** Commands that start a workflow and, unless detached, follow it to its end. */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { type Client, WorkflowFailedError, type WorkflowHandle } from '@temporalio/client';
+import type { Client, WorkflowHandle } from '@temporalio/client';
 import { readDefinition } from '../config/model-definition.ts';
 import type { Project } from '../config/project.ts';
 import { taskQueue } from '../domain/ids.ts';
@@ -24,6 +24,7 @@ import type {
   TrainResult,
 } from '../workflows/inputs.ts';
 import type { Status } from '../workflows/stage.ts';
+import { failureText } from './failure-text.ts';
 import { CommandFailure, exitCode, note, print } from './output.ts';
 import { newestPartition } from './partitions.ts';
 import { type ProjectOptions, projectOf } from './project-context.ts';
@@ -210,13 +211,6 @@ function report(options: StartOptions, result: object | null): void {
       print(`${name}: ${Array.isArray(value) ? value.join(', ') : String(value)}`);
     }
   }
-}
-
-/** The innermost message: what went wrong, not the layers it came through. */
-function failureText(error: unknown): string {
-  let inner: unknown = error instanceof WorkflowFailedError ? error.cause : error;
-  while (inner instanceof Error && inner.cause instanceof Error) inner = inner.cause;
-  return inner instanceof Error ? inner.message : String(inner);
 }
 
 /** All data there is takes part in the training. */
