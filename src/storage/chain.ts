@@ -14,6 +14,7 @@ import { sha256 } from './digest.ts';
 import { StorageFault } from './fault.ts';
 import { entryNumberOf } from './keys.ts';
 import type { ObjectStore } from './object-store.ts';
+import { type SharedLog, sharedLog } from './shared-log.ts';
 
 /** What every entry must say about itself, whatever else is in it. */
 export interface Linked {
@@ -69,10 +70,12 @@ export class Chain<Entry extends Linked> {
   #state: 'new' | 'open' = 'new';
   /** Calls on one chain take turns: each sees the entries the former one verified. */
   #turn: Promise<unknown> = Promise.resolve();
+  readonly #shared: SharedLog;
 
   constructor(store: ObjectStore, format: ChainFormat<Entry>) {
     this.#store = store;
     this.#format = format;
+    this.#shared = sharedLog(store, format.name);
   }
 
   /** All entries, verified; those of earlier calls are not read again. Throws `StorageFault`. */
@@ -96,7 +99,7 @@ export class Chain<Entry extends Linked> {
     propose: (slots: readonly Slot<Entry>[], draft: Draft) => string | null,
     commit: string,
   ): Promise<Appended<Entry>> {
-    return this.#inTurn(() => this.#append(propose, commit));
+    return this.#inTurn(() => this.#shared.inTurn(() => this.#append(propose, commit)));
   }
 
   async #append(
@@ -141,7 +144,7 @@ export class Chain<Entry extends Linked> {
   }
 
   #inTurn<T>(call: () => Promise<T>): Promise<T> {
-    const result = this.#turn.then(call);
+    const result = this.#shared.working(() => this.#turn.then(call));
     this.#turn = result.catch(() => undefined);
     return result;
   }
@@ -149,12 +152,28 @@ export class Chain<Entry extends Linked> {
   /** Walks forward from the last verified entry until a number is absent. */
   async #walk(): Promise<void> {
     for (let width = 1; ; width = Math.min(width * 4, windowMax)) {
+      this.#acceptShared();
       const from = this.#slots.length;
       const numbers = Array.from({ length: width }, (_, index) => from + index);
       const texts = await Promise.all(numbers.map(number => this.#readText(this.#format.entryKey(number))));
       for (const [index, text] of texts.entries()) {
         if (text === null) return;
         await this.#acceptRead(from + index, text);
+      }
+    }
+  }
+
+  /** Takes over what other chains of this process have read or written; the first entry that does not fit is fetched. */
+  #acceptShared(): void {
+    for (;;) {
+      const number = this.#slots.length;
+      const text = this.#shared.text(number);
+      if (text === undefined) return;
+      try {
+        this.#accept(number, text);
+      } catch (error) {
+        if (error instanceof StorageFault) return;
+        throw error;
       }
     }
   }
@@ -187,6 +206,7 @@ export class Chain<Entry extends Linked> {
     const slot = this.#parse(number, text, this.#slots.at(-1)?.hash ?? null);
     this.#slots.push(slot);
     this.#tailTexts.push(text);
+    this.#shared.verified(number, text);
     return slot;
   }
 

@@ -4,6 +4,7 @@ import { Log, type LogSchema } from '../../src/storage/log.ts';
 import { MemoryStore } from '../../src/storage/memory.ts';
 import type { ObjectStore } from '../../src/storage/object-store.ts';
 import { systemPorts } from '../../src/storage/ports.ts';
+import { otherProcess } from './support/other-process.ts';
 
 interface Note {
   readonly text: string;
@@ -29,7 +30,7 @@ describe('a log', () => {
     const seen: number[][] = [];
     const appended = await Promise.all(
       Array.from({ length: 20 }, () =>
-        open(store).append(entries => {
+        open(otherProcess(store)).append(entries => {
           seen.push(entries.map(entry => entry.number));
           return entries.some(entry => entry.body.text === 'won') ? null : { text: 'won' };
         }),

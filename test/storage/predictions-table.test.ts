@@ -3,6 +3,7 @@ import { sha256 } from '../../src/storage/digest.ts';
 import { MemoryStore } from '../../src/storage/memory.ts';
 import { systemPorts } from '../../src/storage/ports.ts';
 import { type CommitRequest, PredictionsTable } from '../../src/storage/table/predictions-table.ts';
+import { otherProcess } from './support/other-process.ts';
 
 const root = 'predictions/churn';
 let store: MemoryStore;
@@ -55,7 +56,13 @@ describe('a table of predictions', () => {
   test('loses nothing when 20 jobs commit at once', async () => {
     const days = Array.from({ length: 20 }, (_, day) => `2026-01-${String(day + 1).padStart(2, '0')}`);
     const requests = await Promise.all(days.map(day => scored(day, 1)));
-    const outcomes = await Promise.all(requests.map(request => open().commit(request)));
+    const outcomes = await Promise.all(
+      requests.map((request, index) => {
+        // Half of them in this process, each of the others in one of its own.
+        const table = index % 2 === 0 ? open() : new PredictionsTable(systemPorts(otherProcess(store)), root);
+        return table.commit(request);
+      }),
+    );
     expect(new Set(outcomes.map(outcome => (outcome.kind === 'committed' ? outcome.version : outcome.kind))).size).toBe(
       20,
     );

@@ -252,7 +252,7 @@ export class PredictionsTable {
 
   /** Opens the table if it does not exist yet. */
   async #create(columns: readonly TableColumn[]): Promise<void> {
-    if ((await this.state()).version >= 0) return;
+    if (this.#state.version >= 0 || (await this.state()).version >= 0) return;
     const id = asUuid(this.#ports.random.id() + this.#ports.random.id());
     await this.#append(state =>
       state.version >= 0
