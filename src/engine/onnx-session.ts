@@ -40,6 +40,13 @@ interface NativeModule {
 interface PublicModule {
   readonly Tensor: new (type: string, data: TensorData, dims: readonly number[]) => OnnxTensor;
   readonly env: { logLevel: string };
+  listSupportedBackends(): readonly Provider[];
+}
+
+export interface Provider {
+  readonly name: string;
+  /** False: it was built in, but works only when its own libraries are installed. */
+  readonly bundled: boolean;
 }
 
 export interface SessionOptions {
@@ -123,6 +130,11 @@ export class OnnxSession {
   close(): void {
     this.#native.dispose();
   }
+}
+
+/** Execution providers this build of ONNX Runtime knows. */
+export function listProviders(): readonly Provider[] {
+  return (require('onnxruntime-node') as PublicModule).listSupportedBackends();
 }
 
 function described(metadata: NativeMetadata) {

@@ -112,11 +112,12 @@ class ChunkScan {
   }
 
   async load(): Promise<void> {
-    const { models, contract, batchRows } = this.#job;
+    const { models, contract, batchRows, device } = this.#job;
     const rowsMax = Math.min(batchRows, VECTOR_ROWS);
     const order = [...models].sort((a, b) => Number(b.part.kind === 'champion') - Number(a.part.kind === 'champion'));
     for (const { version, onnx, signature, scorer, part } of order) {
-      const loaded = await loadScorer({ version, onnx, signature, scorer, contract, rowsMax, args: this.#args });
+      const options = { version, onnx, signature, scorer, contract, rowsMax, args: this.#args, device };
+      const loaded = await loadScorer(options);
       if (part.kind === 'shadow') this.#shadows.push({ scorer: loaded, kept: new KeptRows(loaded) });
       else this.#served.push(loaded);
     }
@@ -139,6 +140,8 @@ class ChunkScan {
         returnType: output?.type ?? FLOAT,
         // Otherwise DuckDB may call it once and reuse the result, or push filters through it.
         volatile: true,
+        // An argument that DuckDB knows to be NULL would fold the whole call to NULL: no row would be scored.
+        specialHandling: true,
         mainFunction: (_info, input, vector) => this.#guarded(() => this.#scoreVector(input, vector)),
       }),
     );
@@ -179,6 +182,8 @@ class ChunkScan {
           parameterTypes: [BIGINT],
           returnType: output.type,
           volatile: true,
+          // An argument that DuckDB knows to be NULL would fold the whole call to NULL: no row would be scored.
+          specialHandling: true,
           mainFunction: (_info, input, vector) => this.#guarded(() => kept.lookUp(input, vector, output)),
         }),
       );
@@ -204,6 +209,8 @@ class ChunkScan {
         parameterTypes: this.#args.types,
         returnType: VARCHAR,
         volatile: true,
+        // An argument that DuckDB knows to be NULL would fold the whole call to NULL: no row would be scored.
+        specialHandling: true,
         mainFunction: (_info, input, vector) => this.#guarded(() => this.#explainVector(input, vector)),
       }),
     );

@@ -5,8 +5,9 @@ import type { OutputTensor, Signature, TensorType } from '../domain/signature.ts
 import { readModel } from '../onnx/read.ts';
 import type { ArgumentList } from './arguments.ts';
 import { columnMajorModel } from './column-major.ts';
+import { assertGpuHasOperators, demandGpu, openOnGpu } from './device.ts';
 import { EngineFault } from './fault.ts';
-import type { ScorerUsed } from './job.ts';
+import type { ScoreChunkJob, ScorerUsed } from './job.ts';
 import { cachedModel } from './model-cache.ts';
 import { OnnxSession, type OnnxTensor } from './onnx-session.ts';
 import { type FilledTensor, type Layout, TensorFiller } from './tensors.ts';
@@ -33,11 +34,14 @@ export interface ScorerOptions {
   readonly args: ArgumentList;
   readonly rowsMax: number;
   readonly scorer: 'auto' | 'onnxruntime';
+  readonly device: ScoreChunkJob['device'];
 }
 
 export async function loadScorer(options: ScorerOptions): Promise<Scorer> {
   const label = `model version ${options.version} (${options.onnx})`;
-  const loaded = await cachedModel(options.onnx, options.scorer, () => loadModel(options, label));
+  const loaded = await cachedModel(options.onnx, `${options.scorer} ${options.device}`, () =>
+    loadModel(options, label),
+  );
   return loaded.kind === 'trees' ? treeScorer(options, loaded, label) : onnxScorer(options, loaded, label);
 }
 
@@ -45,32 +49,55 @@ interface LoadedSession {
   readonly kind: 'session';
   readonly session: OnnxSession;
   readonly layout: Layout;
-  readonly nodeCount: number;
+  readonly providers: ScorerUsed['providers'];
   /** Why ONNX Runtime serves the model. */
   readonly reason: string;
   close(): void;
 }
 
-/** Compiled trees where they may; otherwise the model as it is or, where it can, changed to take columns. */
+/**
+ * Compiled trees where they may; otherwise the model on a GPU where one is wanted and there, or on the CPU as it is or,
+ * where it can, changed to take columns.
+ */
 async function loadModel(
-  { onnx, signature, scorer }: ScorerOptions,
+  { onnx, signature, scorer, device }: ScorerOptions,
   label: string,
 ): Promise<LoadedTrees | LoadedSession> {
   const bytes = await readFile(onnx);
   const session = OnnxSession.load(bytes, label);
   assertSignature(session, signature, label);
-  const nodeCount = readModel(bytes).graph.node.length;
-  if (scorer === 'onnxruntime') return sessionOf(session, 'rows', nodeCount, 'demanded');
-  const trees = await loadTrees(bytes, signature, session, predictionOutput(signature, label).name);
+  const { node: nodes } = readModel(bytes).graph;
+  if (device === 'require') {
+    session.close();
+    assertGpuHasOperators(nodes, label);
+    return sessionOf(demandGpu(bytes, label), 'rows', {}, 'on CUDA, as required');
+  }
+  const trees =
+    scorer === 'onnxruntime'
+      ? ({ kind: 'fallback', reason: 'demanded' } as const)
+      : await loadTrees(bytes, signature, session, predictionOutput(signature, label).name);
   if (trees.kind === 'trees') return trees;
-  const columns = columnMajorModel(bytes);
-  if (columns === null) return sessionOf(session, 'rows', nodeCount, trees.reason);
+
+  const gpu = device === 'prefer' ? openOnGpu(bytes) : null;
+  if (gpu?.kind === 'open') {
+    session.close();
+    return sessionOf(gpu.session, 'rows', {}, `${trees.reason}; on CUDA, operators it lacks on the CPU`);
+  }
+  const reason = gpu === null ? trees.reason : `${trees.reason}; on the CPU: ${gpu.reason}`;
+  const providers = { CPUExecutionProvider: nodes.length };
+  const columns = scorer === 'onnxruntime' ? null : columnMajorModel(bytes);
+  if (columns === null) return sessionOf(session, 'rows', providers, reason);
   session.close();
-  return sessionOf(OnnxSession.load(columns, label), 'columns', nodeCount, trees.reason);
+  return sessionOf(OnnxSession.load(columns, label), 'columns', providers, reason);
 }
 
-function sessionOf(session: OnnxSession, layout: Layout, nodeCount: number, reason: string): LoadedSession {
-  return { kind: 'session', session, layout, nodeCount, reason, close: () => session.close() };
+function sessionOf(
+  session: OnnxSession,
+  layout: Layout,
+  providers: ScorerUsed['providers'],
+  reason: string,
+): LoadedSession {
+  return { kind: 'session', session, layout, providers, reason, close: () => session.close() };
 }
 
 function onnxScorer(options: ScorerOptions, loaded: LoadedSession, label: string): Scorer {
@@ -85,7 +112,7 @@ function onnxScorer(options: ScorerOptions, loaded: LoadedSession, label: string
       version,
       scorer: 'onnxruntime',
       reason: loaded.reason,
-      providers: { CPUExecutionProvider: loaded.nodeCount },
+      providers: loaded.providers,
     }),
   };
 }
@@ -159,10 +186,11 @@ function treeScorer(options: ScorerOptions, loaded: LoadedTrees, label: string):
       if (gate.refusal !== null) return { version, scorer: 'onnxruntime', reason: gate.refusal, providers: {} };
       const { large } = loaded.trees.kernels;
       const found = [loaded.gate, `equal on ${gate.rows} rows of the input`].filter(text => text !== '').join('; ');
+      const where = options.device === 'prefer' ? '; on the CPU, where compiled trees are faster than on a GPU' : '';
       return {
         version,
         scorer: 'trees',
-        reason: `${large} kernel, compared with ONNX Runtime: ${found}`,
+        reason: `${large} kernel, compared with ONNX Runtime: ${found}${where}`,
         providers: {},
       };
     },
