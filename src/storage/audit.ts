@@ -1,10 +1,11 @@
 /**
  * `almanac audit verify`: walks every object of a store offline and says which bytes lie. Chains are checked entry by entry,
- * documents and artifacts against the digest in their name, part files against the digest in the log that published them.
+ * documents and artifacts against the digest in their name, part files against the digest in the log that published them;
+ * and the documents that the logs name must be there.
  */
 import { splitSegment } from './chain.ts';
 import { sha256 } from './digest.ts';
-import { entryNumberOf } from './keys.ts';
+import { entryNumberOf, keys } from './keys.ts';
 import { listAll, type ObjectInfo, type ObjectStore } from './object-store.ts';
 import { parseCommit } from './table/actions.ts';
 import { foldTable } from './table/state.ts';
@@ -42,11 +43,13 @@ export async function verifyStore(store: ObjectStore): Promise<AuditReport> {
     chain.push(object);
     chains.set(prefix, chain);
   }
+  const present = new Set(objects.map(object => object.key));
   let entries = 0;
   for (const [prefix, chain] of chains) {
     entries += chain.length;
     const texts = await verifyChain(store, { prefix, chain, objects, findings });
     if (prefix.endsWith('/_delta_log')) await verifyPartFiles(store, prefix, texts, findings);
+    findings.push(...absentDocuments(prefix, texts, present));
   }
   for (const object of objects) await verifyDigestInName(store, object, findings);
   const bytes = objects.reduce((sum, object) => sum + object.bytes, 0);
@@ -147,6 +150,40 @@ async function verifyPartFiles(
     for (const file of generation.files) await verifyBytes(store, `${root}/${file.path}`, file.sha256, findings);
   }
 }
+
+/** Documents that entries of this chain name and the store does not have. */
+function absentDocuments(
+  prefix: string,
+  texts: readonly string[],
+  present: ReadonlySet<string>,
+): readonly AuditFinding[] {
+  const namedBy = new Map<string, number>();
+  for (const [number, text] of texts.entries()) {
+    const key = documentNamedBy(prefix, text);
+    if (key !== null && !present.has(key) && !namedBy.has(key)) namedBy.set(key, number);
+  }
+  return [...namedBy].map(([key, number]) => ({
+    key,
+    byte: null,
+    message: `entry ${number} of ${prefix} names it and it is not in the store: restore it from a backup`,
+  }));
+}
+
+/** Key of the document that an entry is about; null when it is about none, or is itself unreadable. */
+function documentNamedBy(prefix: string, text: string): string | null {
+  const field = prefix.endsWith('/_delta_log') ? 'manifestDigest' : 'digest';
+  const kind = kindsNamed[prefix.slice(prefix.lastIndexOf('/') + 1)];
+  const digest = new RegExp(`"${field}":"([0-9a-f]{64})"`).exec(text)?.[1];
+  return kind === undefined || digest === undefined ? null : keys.document(kind, digest);
+}
+
+/** Logs whose entries name a document: the last part of their name → the kind of the document. */
+const kindsNamed: Readonly<Record<string, string>> = {
+  [keys.definitionLog]: 'definition',
+  evidence: 'evidence',
+  decisions: 'decision',
+  _delta_log: 'manifest',
+};
 
 async function verifyDigestInName(store: ObjectStore, object: ObjectInfo, findings: AuditFinding[]): Promise<void> {
   const digest = /^(?:documents\/[^/]+\/([0-9a-f]{64})\.json|artifacts\/([0-9a-f]{64}))$/.exec(object.key);

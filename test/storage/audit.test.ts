@@ -1,8 +1,10 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { verifyStore } from '../../src/storage/audit.ts';
 import { Catalog } from '../../src/storage/catalog.ts';
+import { sha256 } from '../../src/storage/digest.ts';
 import { MemoryStore } from '../../src/storage/memory.ts';
 import { systemPorts } from '../../src/storage/ports.ts';
+import { PredictionsTable } from '../../src/storage/table/predictions-table.ts';
 
 let store: MemoryStore;
 beforeEach(async () => {
@@ -40,6 +42,37 @@ describe('the audit', () => {
       key,
       message: expect.stringContaining('entry 1 is missing'),
     });
+  });
+
+  test('names a document that a log names and that is gone', async () => {
+    const catalog = new Catalog(systemPorts(store));
+    const decision = { schema: 'decision/1', model: 'churn', asOf: '2026-01-01', action: 'none', reasons: [] };
+    const digest = await catalog.recordDecision({ ...decision, trigger: 'test' } as never);
+    expect((await verifyStore(store)).findings).toEqual([]);
+    await store.delete(`documents/decision/${digest}.json`);
+    expect((await verifyStore(store)).findings).toMatchObject([
+      {
+        key: `documents/decision/${digest}.json`,
+        message: expect.stringContaining('entry 0 of models/churn/decisions'),
+      },
+    ]);
+  });
+
+  test('names the manifest of a commit that is gone', async () => {
+    const table = new PredictionsTable(systemPorts(store), 'predictions/churn');
+    const bytes = new TextEncoder().encode('rows');
+    const { path, key } = table.newPartFile({ partition: '2026-01-01', generation: 1, chunk: 0, attempt: 1 });
+    await store.put(key, bytes);
+    const outcome = await table.commit({
+      ...{ partition: '2026-01-01', generation: 1, planDigest: sha256('plan'), asOf: '2026-01-01T00:00:00Z' },
+      ...{ columns: [{ name: 'score', type: 'float' }], workflowId: 'w', runId: 'r', attempt: 1 },
+      files: [{ path, bytes: bytes.length, rows: 1, sha256: sha256(bytes) }],
+    });
+    expect((await verifyStore(store)).findings).toEqual([]);
+    const manifest = `documents/manifest/${outcome.kind === 'committed' ? outcome.manifestDigest : ''}.json`;
+    await store.delete(manifest);
+    await store.delete(key);
+    expect((await verifyStore(store)).findings.map(finding => finding.key).toSorted()).toEqual([manifest, key]);
   });
 });
 
