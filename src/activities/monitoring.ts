@@ -302,7 +302,9 @@ async function decideRetraining(services: Services, input: MonitorInput & { evid
     trainedAt: trainedBy === undefined ? null : instantOf(trainedBy.asOf),
     evidence: [...drift, ...quality],
     incidents: followIncidents(drift, { persistence: { k, n } }),
-    retrainings: runs.filter(run => run.trigger.startsWith('decision:')).map(run => instantOf(run.asOf)),
+    retrainings: runs
+      .filter(run => run.status === 'succeeded' && run.trigger.startsWith('decision:'))
+      .map(run => instantOf(run.asOf)),
     inFlight: await inFlight(services, model),
     newLabels: null,
   });

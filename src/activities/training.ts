@@ -1,5 +1,6 @@
 /** Training: learns in an engine child, scores the held-out days once for reference, and registers what came out. */
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { copyFile, mkdir, readFile, writeFile } from 'node:fs/promises';
 import { availableParallelism, release } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +12,7 @@ import type { Profile } from '../domain/profile.ts';
 import { mergeProfiles } from '../domain/profile-merge.ts';
 import type { Run } from '../domain/run.ts';
 import type { Signature } from '../domain/signature.ts';
+import { EngineFault, isPermanent } from '../engine/fault.ts';
 import { canonicalJson } from '../storage/digest.ts';
 import { trainByCommand } from '../trainers/command.ts';
 import { PermanentFault } from './fault.ts';
@@ -50,31 +52,29 @@ async function trainVersion(
   const output = join(folder, 'output');
   await mkdir(output, { recursive: true });
   const holdout = await materialiseHoldout(services, input, definition, folder, work);
-  const trained = await learn(services, { input, definition, file, holdout: holdout.path, output }, work);
+  const about = await describeRun(services, input, definition);
+  const options = { input, definition, file, holdout: holdout.path, output };
+  const trained = await learn(services, options, work).catch(async (error: unknown) => {
+    if (error instanceof EngineFault && isPermanent(error)) {
+      const rows = { train: input.data.rows, holdout: holdout.rows };
+      const log = await keptLog(services, join(output, 'train.log'));
+      const endedAt = ports.clock.now().toISOString();
+      const failed = { status: 'failed', startedAt, endedAt, rows, metrics: {}, log, failure: error.message } as const;
+      await catalog.recordRun({ ...about, ...failed });
+    }
+    throw error;
+  });
   const bundleFolder = await writeBundle(folder, definition, trained);
   const bundle = await catalog.putBundle(bundleFolder);
   const profile = await referenceProfile(services, input, { definition, trained, folder }, work);
 
-  const snapshots = { features: input.snapshot.features, labels: input.snapshot.labels ?? '' };
   const run: Run = {
-    schema: 'run/1',
-    id: input.run,
-    model: input.model,
-    asOf: input.asOf,
+    ...about,
     status: 'succeeded',
-    trigger: input.trigger,
     startedAt,
     endedAt: ports.clock.now().toISOString(),
-    code: await codeOf(services.project.folder),
-    definition: input.definition,
-    snapshots,
-    trainer: trainerName(definition),
-    parameters: definition.train.trainer.parameters,
-    seed: definition.train.seed,
-    environment: { node: process.version, platform: `${process.platform}-${process.arch}`, system: release() },
     rows: { train: trained.rows, holdout: holdout.rows },
     metrics: trained.metrics,
-    artifacts: { training: input.data.file },
     log: trained.log === null ? null : await catalog.putArtifact(trained.log),
     failure: null,
   };
@@ -86,10 +86,34 @@ async function trainVersion(
     definition: input.definition,
     profile,
     baseline: input.data.baseline,
-    snapshots,
+    snapshots: about.snapshots,
     metrics: trained.metrics,
   });
   return { version: version.number, bundle, run: input.run, metrics: version.metrics };
+}
+
+/** What explains a run whichever way it ends. */
+async function describeRun({ project }: Services, input: TrainInput, definition: ModelDefinition) {
+  return {
+    schema: 'run/1',
+    id: input.run,
+    model: input.model,
+    asOf: input.asOf,
+    trigger: input.trigger,
+    code: await codeOf(project.folder),
+    definition: input.definition,
+    snapshots: { features: input.snapshot.features, labels: input.snapshot.labels ?? '' },
+    trainer: trainerName(definition),
+    parameters: definition.train.trainer.parameters,
+    seed: definition.train.seed,
+    environment: { node: process.version, platform: `${process.platform}-${process.arch}`, system: release() },
+    artifacts: { training: input.data.file },
+  } as const;
+}
+
+/** The log of a program that failed, if it got as far as writing one. */
+async function keptLog({ catalog }: Services, path: string): Promise<string | null> {
+  return existsSync(path) ? await catalog.putArtifact(path) : null;
 }
 
 /** What a trainer left, whichever kind it is. */

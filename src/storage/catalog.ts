@@ -132,10 +132,12 @@ export class Catalog {
 
   // --- Runs -----------------------------------------------------------------------------------------------------------
 
-  /** Records a run under its id; a second record of the same id is ignored, the first one stands. */
+  /** Records a run under its id. One that succeeded stands; one that failed may be followed by another try. */
   async recordRun(run: Run): Promise<Run> {
     const log = this.#log(run.model, 'runs');
-    const appended = await log.append(entries => (entries.some(entry => entry.body.id === run.id) ? null : run));
+    const appended = await log.append(entries =>
+      entries.some(({ body }) => body.id === run.id && body.status === 'succeeded') ? null : run,
+    );
     if (appended.kind === 'appended') return appended.entry.body;
     return (await this.run(run.model, run.id))!;
   }
@@ -144,9 +146,10 @@ export class Catalog {
     return (await this.runs(model)).find(run => run.id === id) ?? null;
   }
 
-  /** Runs of a model, oldest first. */
+  /** Runs of a model, oldest first. One that failed and was started again counts as it ended last. */
   async runs(model: string): Promise<readonly Run[]> {
-    return bodies(await this.#log(model, 'runs').read());
+    const recorded = bodies(await this.#log(model, 'runs').read());
+    return [...new Map(recorded.map(run => [run.id, run])).values()];
   }
 
   /** Runs of one model or of all that match the query, newest first. */

@@ -148,6 +148,25 @@ test.each([
   expect(failure).toMatchObject({ type: 'Engine.bad_job', nonRetryable: true });
   expect(failure).toMatchObject({ message: expect.stringMatching(message) });
   expect(await services.catalog.versions(model)).toEqual([]);
+
+  // The run stays, with its reason and all the program said.
+  const run = await services.catalog.run(model, `train/${model}/2025-03-20`);
+  expect(run).toMatchObject({ status: 'failed', rows: { train: 320, holdout: 80 }, metrics: {} });
+  expect(run?.failure).toMatch(message);
+  const log = bench.path(`${model}.log`);
+  await services.catalog.fetchArtifact(run?.log ?? '', log);
+  expect(await readFile(log, 'utf8')).toMatch(/no such column: late|all done/);
+});
+
+test('a run that failed can be started again under its name, and then counts as it ended', async () => {
+  const before = await training('mended', `process.exit(1)`);
+  await expect(before.run()).rejects.toThrow('exit code 1');
+  const after = await training(
+    'mended',
+    `leave('model.onnx', 'model.onnx'); leave('golden.parquet', spec.holdoutFiles[0]); metrics({ auc: 0.9 });`,
+  );
+  expect(await after.run()).toMatchObject({ version: 1 });
+  expect(await services.catalog.runs('mended')).toMatchObject([{ status: 'succeeded', failure: null }]);
 });
 
 test('cancelling the training stops the program', async () => {
