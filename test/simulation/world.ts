@@ -4,6 +4,7 @@
  * unchanged; only its three ports are ours.
  */
 
+import type { RetentionPolicy } from '../../src/storage/collector.ts';
 import { sha256 } from '../../src/storage/digest.ts';
 import { MemoryStore } from '../../src/storage/memory.ts';
 import type { StoragePorts } from '../../src/storage/ports.ts';
@@ -32,7 +33,10 @@ export interface Outcome {
 const root = 'predictions/simulated';
 const chunks = 2;
 const columns = [{ name: 'id', type: 'string' as const }];
-const retention = { undecidedMs: 400, supersededMs: 300, minGenerations: 1 };
+/** The collector of every other pair of seeds gives jobs up while they are about to commit. */
+function retentionOf(seed: number): RetentionPolicy {
+  return { undecidedMs: seed % 4 < 2 ? 400 : 100, supersededMs: 300, minGenerations: 1 };
+}
 /** Faults stop after so many calls; then everything must end within the bound. */
 const faultyCalls = 900;
 const callsMax = 60_000;
@@ -57,6 +61,7 @@ class SimulatedWorld {
   readonly #implementation: Implementation;
   readonly #scenario: Scenario;
   readonly #random: () => number;
+  readonly #retention: RetentionPolicy;
   readonly #objects = new Map<string, string>();
   readonly #oracle: Oracle;
   readonly #waiting: (() => void)[] = [];
@@ -71,6 +76,7 @@ class SimulatedWorld {
     this.#implementation = implementation;
     this.#scenario = scenario;
     this.#random = mulberry32(scenario.seed);
+    this.#retention = retentionOf(scenario.seed);
     this.#oracle = new Oracle(root, this.#objects, plannedRows);
     const store = this.#observed(new MemoryStore({ now: () => new Date(this.#nowMs) }));
     this.faults = new FaultWorld(store);
@@ -238,7 +244,7 @@ class SimulatedWorld {
     const undecided = new Set(this.#oracle.aborts);
     await this.#activityOnce(async ports => {
       const table = new this.#implementation.PredictionsTable(ports, root);
-      const report = await this.#implementation.collectTable(ports, table, retention);
+      const report = await this.#implementation.collectTable(ports, table, this.#retention);
       if (report.fenced.length > 0 && this.#oracle.aborts.size > undecided.size)
         this.faults.count('the collector fenced a job');
       if (report.deleted.length > 0) this.faults.count('the collector deleted files');
@@ -294,7 +300,11 @@ class SimulatedWorld {
     this.#nowMs += 10_000;
     const ports = this.#ports(this.faults.storeFor({ isDead: () => false, kill: () => {} }));
     for (let pass = 0; pass < 4; pass += 1) {
-      await this.#implementation.collectTable(ports, new this.#implementation.PredictionsTable(ports, root), retention);
+      await this.#implementation.collectTable(
+        ports,
+        new this.#implementation.PredictionsTable(ports, root),
+        this.#retention,
+      );
       if (this.#failure !== null) throw this.#failure;
     }
     const litter = [...this.#objects.keys()].filter(
