@@ -59,7 +59,7 @@ const examples: Readonly<Record<string, Example>> = {
       'age, job, marital, education, default, balance, housing, loan, contact, day, month, campaign, duration, pdays, previous, poutcome, y',
     prepare: prepareBank,
     label: 'y',
-    positive: 'yes',
+    positive: 'true',
     firstDay: '2008-05-05',
     trainingDays: 120,
     days: 927,

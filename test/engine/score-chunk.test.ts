@@ -243,3 +243,10 @@ test('the profile of inputs and predictions comes with the pass', async () => {
     ['segment=x3', 2_000],
   ]);
 });
+
+test('a column that the statistics of the file call NULL throughout still gets every row scored', async () => {
+  const select = 'SELECT i AS id, NULL::FLOAT AS a, 1::FLOAT AS b FROM range(357) t(i)';
+  const filled = contractOf([column('a', { nulls: { maxShare: 1, as: 'default', default: 4 } }), column('b')]);
+  const receipt = await score('all-null', select, 357, { outputColumns: ['id'], contract: filled });
+  expect(receipt).toMatchObject({ rowsRead: 357, rowsScored: 357 });
+});

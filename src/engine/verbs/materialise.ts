@@ -95,6 +95,8 @@ async function keepRows(
         parameterTypes: args.types,
         returnType: FLOAT,
         volatile: true,
+        // An argument that DuckDB knows to be NULL would fold the whole call to NULL: no row would be read.
+        specialHandling: true,
         mainFunction: (_info, input, output) => {
           const vectors = new Vectors(input, args.types.length);
           const quarantined = rules.judge(vectors);
