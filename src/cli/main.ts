@@ -152,6 +152,15 @@ startCommand('retain', 'delete superseded generations that retention gives up')
   .option('--date <date>', 'default: today')
   .action(async (model, options) => (await import('./start.ts')).retain(model, options));
 
+program
+  .command('audit')
+  .description('the store, offline')
+  .command('verify')
+  .description('walk every chain and every digest; name the first byte that lies')
+  .option('--project <folder>', 'the project (default: the current folder)')
+  .option('--json', 'one JSON document on stdout, nothing else')
+  .action(async options => (await import('./audit.ts')).auditVerify(options));
+
 const schedules = program.command('schedules').description('the schedules that the definitions declare');
 for (const verb of ['plan', 'apply'] as const) {
   schedules
