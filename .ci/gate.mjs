@@ -20,6 +20,9 @@ const steps = [
   { name: 'example electricity', run: () => example('electricity', 'electricity.csv') },
   { name: 'example bank', run: () => example('bank', 'bank-full.csv') },
   { name: 'simulation', run: () => command('npm', ['run', '-s', 'simulate', '--', '--seeds', '2000']) },
+  { name: 'seven workflows', run: () => vitest('loop', process.execPath, ['test/workflows/loop.slow.test.ts'], 'slow') },
+  { name: 'trainer in Python', run: () => vitest('python', process.execPath, ['test/trainers/python-trainer.slow.test.ts'], 'slow') },
+  { name: 'foreign Delta readers', run: () => vitest('delta', process.execPath, ['test/storage/table/deltalake.slow.test.ts'], 'slow') },
   { name: 'kills', run: () => vitest('kills', process.execPath, ['test/workflows/survives.slow.test.ts'], 'slow') },
 ];
 
