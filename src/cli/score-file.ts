@@ -57,6 +57,7 @@ const NUMERIC = /^(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|BOOLEAN|FLOAT|DOUBLE|DEC
 
 /** Runs the command; throws `CommandFailure` with exit code 1 (failed) or 2 (usage). */
 export async function scoreFile(options: ScoreFileOptions): Promise<void> {
+  if (options.profile === true) note('warning: --profile writes no profile yet; scoring jobs of a project do');
   const result = await scoreFiles(options, note);
   if (options.json === true) print(JSON.stringify(result));
   else
