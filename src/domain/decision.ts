@@ -34,9 +34,6 @@ export interface Decision {
   readonly evidence: readonly string[];
 }
 
-/** The name of the record in the catalog. */
-export type RetrainingDecision = Decision;
-
 export interface DecisionInput {
   readonly definition: Pick<ModelDefinition, 'model' | 'monitor' | 'retrain'>;
   readonly partition: string;

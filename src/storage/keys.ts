@@ -32,7 +32,6 @@ export const keys = {
   logSegment: (prefix: string, first: number) => `${prefix}/segments/${padded(first)}.ndjson`,
 
   deltaLog: (root: string) => `${root}/_delta_log`,
-  deltaCheckpoint: (root: string, version: number) => `${root}/_delta_log/${padded(version)}.checkpoint.parquet`,
   /** Segments stay outside `_delta_log`: Delta readers list that folder. */
   deltaSegment: (root: string, first: number) => `${root}/_segments/${padded(first)}.ndjson`,
   partitionFolder: (partition: string) => `partition=${segment(partition)}`,

@@ -37,8 +37,8 @@ export const mutants: readonly Mutant[] = [
       },
       {
         file: table,
-        find: '      };\n    });\n    if (appended !== null) {\n      await this.#checkpoint',
-        replace: '      };\n    }).catch(cleanUp);\n    if (appended !== null) {\n      await this.#checkpoint',
+        find: '      };\n    });\n    if (appended !== null) {',
+        replace: '      };\n    }).catch(cleanUp);\n    if (appended !== null) {',
       },
     ],
   },

@@ -89,27 +89,19 @@ export interface SnapshotGeneration {
   readonly manifestDigest: string;
 }
 
-/** Writes rows of a checkpoint as Parquet; see `checkpoint.ts`. */
-export type CheckpointWriter = (state: TableState, actions: readonly Action[]) => Promise<Uint8Array>;
-
-/** Every so many versions a checkpoint saves other readers from reading the whole log. */
-export const checkpointInterval = 100;
-
 export class PredictionsTable {
   /** Folder of the table in the store. */
   readonly root: string;
   readonly #ports: StoragePorts;
   readonly #chain: Chain<TableCommit>;
   readonly #documents: Documents;
-  readonly #writeCheckpoint: CheckpointWriter | null;
   #state = new TableState();
 
-  constructor(ports: StoragePorts, root: string, options: { readonly writeCheckpoint?: CheckpointWriter } = {}) {
+  constructor(ports: StoragePorts, root: string) {
     this.root = root;
     this.#ports = ports;
     this.#chain = new Chain(ports.store, tableFormat(root));
     this.#documents = new Documents(ports.store);
-    this.#writeCheckpoint = options.writeCheckpoint ?? null;
   }
 
   /** A name for a part file that nobody has used or will use: `path` goes into the commit, `key` into the store. */
@@ -166,7 +158,6 @@ export class PredictionsTable {
       };
     });
     if (appended !== null) {
-      await this.#checkpoint(appended.version);
       return { kind: 'committed', version: appended.version, manifestDigest };
     }
     const late = settled(await this.state(), partition, generation);
@@ -333,15 +324,6 @@ export class PredictionsTable {
     return merged.kind === 'same' ? null : { ...metaData, schemaString: schemaString(merged.columns) };
   }
 
-  /** Best effort: a checkpoint that is missing costs other readers time, never truth. */
-  async #checkpoint(version: number): Promise<void> {
-    if (this.#writeCheckpoint === null || version % checkpointInterval !== 0) return;
-    const state = await this.state();
-    if (state.version !== version) return;
-    const bytes = await this.#writeCheckpoint(state, checkpointActions(state));
-    await this.#ports.store.putIfAbsent(keys.deltaCheckpoint(this.root, version), bytes);
-  }
-
   #refuseForgotten(present: TableState, version: number, partition: string, generation: number): void {
     const forgotten = present.generation(partition, generation)?.forgotten ?? null;
     if (forgotten === null) return;
@@ -382,29 +364,6 @@ function snapshotOf(state: TableState): TableSnapshot {
     files: state.currents().flatMap(({ files }) => files),
     rows: generations.reduce((sum, { rows }) => sum + rows, 0),
   };
-}
-
-/** The actions a checkpoint holds: what a reader needs who reads nothing before it. */
-function checkpointActions(state: TableState): readonly Action[] {
-  const { protocol, metaData } = state;
-  if (protocol === null || metaData === null) return [];
-  const actions: Action[] = [{ protocol }, { metaData }];
-  for (const { partition, generation, timestamp, files } of state.currents()) {
-    actions.push({ txn: { appId: `almanac/${partition}`, version: generation, lastUpdated: timestamp } });
-    for (const file of files) {
-      const add = {
-        path: file.path,
-        partitionValues: { partition },
-        size: file.bytes,
-        modificationTime: timestamp,
-        dataChange: false,
-        stats: JSON.stringify({ numRecords: file.rows }),
-        tags: { generation: String(generation), sha256: file.sha256 },
-      };
-      actions.push({ add });
-    }
-  }
-  return actions;
 }
 
 /** The log of a table as a chain; the audit reads it through this as well. */
