@@ -11,8 +11,7 @@ import type { Signature } from '../domain/signature.ts';
 import { type EvaluationRows, readEvaluation } from '../engine/evaluation.ts';
 import type { ChunkReceipt, LabelledPartition, ModelToScore } from '../engine/job.ts';
 import { beating, type Work } from './long.ts';
-import { contractOf, readJson } from './scoring.ts';
-import { fetchedBundle, inScratch, type Services } from './services.ts';
+import { contractOf, fetchedBundle, inScratch, readJson, type Services } from './services.ts';
 import { instantOf, labelledPartitions, reasonsOf } from './snapshot.ts';
 import type { EvidenceSummary, FrozenSnapshot, TrainingActivities, TrainingPlan } from './types.ts';
 

@@ -1,5 +1,6 @@
 /** Watching a model: drift of what it was given, quality of what it said once the answers are known, and what follows. */
 
+import { filesOfPartition } from '../config/table-files.ts';
 import { join } from 'node:path';
 import { driftValues } from '../checks/drift.ts';
 import { checkDrift, followIncidents } from '../checks/index.ts';
@@ -11,11 +12,10 @@ import { type CheckResult, type Evidence, type EvidenceKind, foldVerdict } from 
 import type { Job } from '../domain/job.ts';
 import { addDays, endOfPartition, isDate } from '../domain/time.ts';
 import { PermanentFault } from './fault.ts';
-import { filesOfPartition } from './inputs.ts';
 import { beating, type Work } from './long.ts';
 import { mergedProfile } from './profiles.ts';
-import { contractOf, readJson, type ScoringPlan } from './scoring.ts';
-import { fetchedBundle, inScratch, predictionsOf, type Services } from './services.ts';
+import type { ScoringPlan } from './scoring-plan.ts';
+import { contractOf, fetchedBundle, inScratch, predictionsOf, readJson, type Services } from './services.ts';
 import { instantOf, labelSource, reasonsOf } from './snapshot.ts';
 import type { DataActivities, EvidenceSummary } from './types.ts';
 
@@ -127,7 +127,7 @@ async function judgeQuality(services: Services, { model, partition, definition: 
   const cohorts = new Map<number, Job[]>();
   for (const name of partitionsOfWindow(known, last, definition.monitor.windowDays)) {
     const job = jobs.get(name);
-    if (job === undefined || (await filesOfPartition(services, labels, name)).length === 0) continue;
+    if (job === undefined || (await filesOfPartition(services.project.folder, labels, name)).length === 0) continue;
     const version = (await planOf(services, job)).versions[0]?.version ?? 0;
     cohorts.set(version, [...(cohorts.get(version) ?? []), job]);
   }
@@ -148,7 +148,7 @@ async function judgeCohort(
   const rows: LabelledScores[] = [];
   for (const { partition } of members) {
     const labels = definition.data.labels;
-    const files = labels === null ? [] : await filesOfPartition(services, labels, partition);
+    const files = labels === null ? [] : await filesOfPartition(services.project.folder, labels, partition);
     rows.push(await joinLabels(services, { definition, partition, files }, work));
     work.report({ done: rows.length, total: members.length, unit: 'partitions' });
   }

@@ -1,9 +1,10 @@
 /** What activities work with, made once per process; see `workers/services.ts` for how. */
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Context } from '@temporalio/activity';
 import type { Client } from '@temporalio/client';
 import type { Project } from '../config/project.ts';
+import type { Contract } from '../domain/contract.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import type { EnginePool } from '../engine/pool.ts';
 import type { Catalog } from '../storage/catalog.ts';
@@ -56,4 +57,13 @@ export async function fetchedBaseline(services: Services, digest: string): Promi
   // Byte for byte the document, because its digest is what profiles name.
   await writeFile(path, canonicalJson(await services.catalog.baseline(digest)));
   return path;
+}
+
+/** The contract a model was trained under, from its bundle. */
+export async function contractOf(services: Services, bundle: string): Promise<Contract> {
+  return await readJson<Contract>(join(await fetchedBundle(services, bundle), 'contract.json'));
+}
+
+export async function readJson<Document>(path: string): Promise<Document> {
+  return JSON.parse(await readFile(path, 'utf8')) as Document;
 }

@@ -3,7 +3,7 @@ import { checkResult } from '../checks/result.ts';
 import { type CheckResult, type Evidence, foldVerdict } from '../domain/evidence.ts';
 import type { PlannedStep } from '../domain/rollout.ts';
 import { beating } from './long.ts';
-import type { ScoringPlan } from './scoring.ts';
+import type { ScoringPlan } from './scoring-plan.ts';
 import type { Services } from './services.ts';
 import { reasonsOf } from './snapshot.ts';
 import type { DataActivities, TrialWatch } from './types.ts';

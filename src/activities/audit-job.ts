@@ -1,0 +1,202 @@
+/** The audit of a job: every chunk once, every planned row accounted for, the input judged; then what a commit publishes. */
+import { validateData } from '../checks/validation.ts';
+import type { Contract } from '../domain/contract.ts';
+import { type CheckResult, type Evidence, foldVerdict } from '../domain/evidence.ts';
+import type { Profile } from '../domain/profile.ts';
+import type { PartFile } from '../storage/table/predictions-table.ts';
+import { deltaTypeOf, type TableColumn } from '../storage/table/schema.ts';
+import { PermanentFault } from './fault.ts';
+import { assertPinned } from './inputs.ts';
+import type { Work } from './long.ts';
+import { mergedProfile } from './profiles.ts';
+import { type ChunkRecord, type Receipts, sumOf } from './score-chunks.ts';
+import type { ScoringPlan } from './scoring-plan.ts';
+import { contractOf, type Services } from './services.ts';
+
+/** Kind `job`: everything a commit publishes. */
+export interface JobManifest {
+  readonly schema: 'job/1';
+  readonly plan: string;
+  readonly parts: readonly PartFile[];
+  readonly columns: readonly TableColumn[];
+  readonly rows: number;
+  readonly rowsQuarantined: number;
+  readonly shadows: readonly {
+    readonly version: number;
+    readonly artifacts: readonly string[];
+    readonly rows: number;
+  }[];
+  readonly quarantine: readonly string[];
+  readonly profiles: readonly string[];
+  readonly evidence: string;
+}
+
+export async function auditJob(services: Services, input: { plan: string; receipts: readonly string[] }, work: Work) {
+  const { catalog } = services;
+  const plan = await catalog.documents.get<ScoringPlan>('plan', input.plan);
+  const chunks: ChunkRecord[] = [];
+  for (const digest of input.receipts)
+    chunks.push(...(await catalog.documents.get<Receipts>('receipts', digest)).chunks);
+  assertComplete(plan, chunks);
+  await assertPinned(services, plan.inputs, work);
+
+  const contract = await contractOf(services, plan.versions[0]?.bundle ?? '');
+  const profile = await mergedProfile(
+    services,
+    chunks.flatMap(chunk => (chunk.profile === null ? [] : [chunk.profile])),
+  );
+  const evidence = await judgeInput(services, { plan, contract, chunks, profile });
+  const summary = {
+    digest: await catalog.recordEvidence(evidence),
+    kind: evidence.kind,
+    verdict: evidence.verdict,
+    reasons: evidence.reasons.slice(0, 5),
+  };
+  if (evidence.verdict === 'fail') {
+    const { partition, generation } = plan;
+    const end = { kind: 'ended', partition, generation, outcome: 'blocked', plan: input.plan } as const;
+    const reason = evidence.reasons.join('; ');
+    await catalog.recordJobEnd(plan.model, {
+      ...end,
+      tableVersion: null,
+      rows: 0,
+      modelVersions: [],
+      profiles: [],
+      reason,
+    });
+    return { kind: 'blocked', evidence: summary } as const;
+  }
+  const manifest: JobManifest = {
+    schema: 'job/1',
+    plan: input.plan,
+    parts: chunks.flatMap(chunk => (chunk.part === null ? [] : [chunk.part])),
+    columns: tableColumns(chunks),
+    rows: sumOf(chunks, 'rowsScored'),
+    rowsQuarantined: sumOf(chunks, 'rowsQuarantined'),
+    shadows: shadowsOf(chunks),
+    quarantine: chunks.flatMap(chunk => (chunk.quarantine === null ? [] : [chunk.quarantine])),
+    profiles: profile === null ? [] : [await catalog.putProfile(profile)],
+    evidence: summary.digest,
+  };
+  return {
+    kind: 'complete',
+    manifest: await catalog.documents.put('job', manifest),
+    rows: manifest.rows,
+    evidence: summary,
+  } as const;
+}
+
+/** Every chunk once, every planned row either scored or in quarantine. Anything else is a bug or a lost file, never published. */
+function assertComplete(plan: ScoringPlan, chunks: readonly ChunkRecord[]): void {
+  const seen = new Set(chunks.map(({ chunk }) => chunk));
+  const missing = plan.chunks.map((_, index) => index).filter(index => !seen.has(index));
+  if (missing.length > 0 || chunks.length !== plan.chunks.length) {
+    const found = `found ${chunks.length}, missing ${missing.slice(0, 10).join(', ') || 'none'}`;
+    throw new PermanentFault(
+      'IncompleteJob',
+      `partition ${plan.partition}: the plan has ${plan.chunks.length} chunks, ${found}`,
+    );
+  }
+  for (const { chunk, rowsRead, rowsScored, rowsQuarantined } of chunks) {
+    const planned = plan.chunks[chunk]?.rows;
+    if (rowsRead === planned && rowsScored + rowsQuarantined === rowsRead) continue;
+    throw new PermanentFault(
+      'IncompleteJob',
+      `partition ${plan.partition}, chunk ${chunk}: planned ${planned} rows, read ${rowsRead}, scored ${rowsScored}, in quarantine ${rowsQuarantined}`,
+    );
+  }
+}
+
+async function judgeInput(
+  services: Services,
+  {
+    plan,
+    contract,
+    chunks,
+    profile,
+  }: { plan: ScoringPlan; contract: Contract; chunks: readonly ChunkRecord[]; profile: Profile | null },
+): Promise<Evidence> {
+  const { catalog } = services;
+  const reference = plan.profile === null ? null : await catalog.profile(plan.profile);
+  const baseline = plan.baseline === null ? null : await catalog.baseline(plan.baseline);
+  const { model, partition, generation, asOf } = plan;
+  const checks: CheckResult[] = [
+    quarantineCheck(contract, chunks),
+    ...(profile === null ? [] : validateData({ contract, profile, reference, baseline, history: [], asOf })),
+  ];
+  const reasons = checks
+    .filter(check => check.status !== 'pass' && check.status !== 'not_applicable')
+    .map(check => check.reason);
+  return {
+    schema: 'evidence/1',
+    kind: 'data_validation',
+    model,
+    subject: {
+      partition,
+      generation: String(generation),
+      inputs: plan.inputs
+        .map(({ sha256 }) => sha256)
+        .join(' ')
+        .slice(0, 64),
+    },
+    baseline: plan.baseline,
+    asOf,
+    checks,
+    verdict: foldVerdict(checks),
+    reasons,
+  };
+}
+
+function quarantineCheck(contract: Contract, chunks: readonly ChunkRecord[]): CheckResult {
+  const rows = sumOf(chunks, 'rowsRead');
+  const quarantined = sumOf(chunks, 'rowsQuarantined');
+  const share = rows === 0 ? 0 : quarantined / rows;
+  const isOver = share > contract.quarantineBudget;
+  const rules = new Map<string, number>();
+  for (const { id, bad } of chunks.flatMap(chunk => chunk.rules)) rules.set(id, (rules.get(id) ?? 0) + bad);
+  const worst = [...rules]
+    .filter(([, bad]) => bad > 0)
+    .sort((a, b) => b[1] - a[1])
+    .slice(0, 5);
+  const why = worst.map(([id, bad]) => `${id}: ${bad}`).join(', ');
+  return {
+    check: 'quarantine_budget',
+    status: isOver ? 'fail' : quarantined > 0 ? 'warn' : 'pass',
+    weight: 'blocking',
+    column: null,
+    slice: null,
+    value: share,
+    limit: contract.quarantineBudget,
+    interval: null,
+    rows,
+    reason: `${quarantined} of ${rows} rows went to quarantine, ${contract.quarantineBudget * 100} % are allowed${why === '' ? '' : ` (${why})`}`,
+    limitSource: 'declared',
+    severity: null,
+    details: Object.fromEntries(rules),
+  };
+}
+
+function tableColumns(chunks: readonly ChunkRecord[]): readonly TableColumn[] {
+  const columns = chunks.find(chunk => chunk.part !== null)?.columns ?? [];
+  return columns.map(({ name, type }) => {
+    const delta = deltaTypeOf(type);
+    if (delta !== null) return { name, type: delta };
+    throw new PermanentFault(
+      'ColumnType',
+      `output column ${name} is ${type}, which a Delta table cannot hold: cast it in the transform`,
+      { name, type },
+    );
+  });
+}
+
+function shadowsOf(chunks: readonly ChunkRecord[]): JobManifest['shadows'] {
+  const versions = [...new Set(chunks.flatMap(chunk => chunk.shadows.map(({ version }) => version)))];
+  return versions.map(version => {
+    const files = chunks.flatMap(chunk => chunk.shadows.filter(shadow => shadow.version === version));
+    return {
+      version,
+      artifacts: files.map(({ artifact }) => artifact),
+      rows: files.reduce((sum, { rows }) => sum + rows, 0),
+    };
+  });
+}
