@@ -2,7 +2,7 @@
  * The `almanac` command. Each command's module is imported when it runs, so that `--help` answers at once.
  * Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 gate failed, 4 rejected, 5 timed out, 130 interrupted.
  */
-import { Command, CommanderError } from 'commander';
+import { Argument, Command, CommanderError } from 'commander';
 import { silenceSdkNodeWarning } from '../config/environment.ts';
 import { ConfigurationError } from '../config/yaml-file.ts';
 import { CommandFailure, exitCode, note } from './output.ts';
@@ -94,6 +94,13 @@ program
   .action(async (model, input, output, options) =>
     (await import('./score-file.ts')).scoreFile({ ...options, model, input, output }),
   );
+
+projectCommand('doctor', 'what this machine has and lacks; `doctor gpu` looks at the GPU alone')
+  .addArgument(new Argument('[part]').choices(['gpu']))
+  .action(async (part, options) => {
+    const commands = await import('./doctor.ts');
+    return part === 'gpu' ? commands.doctorGpu(options) : commands.doctor(options);
+  });
 
 const table = program.command('table').description('the table of predictions');
 function tableCommand(name: string, description: string): Command {

@@ -24,6 +24,8 @@ import type {
   TrainingSet,
   TrainJob,
 } from './job.ts';
+import type { QuarantineJob, QuarantineOutput, RepairJob, RepairOutput } from './quarantine-job.ts';
+import type { ProbeDeviceJob, ProbedDevice } from './verbs/probe-device.ts';
 
 /** Verb → its job document and its output. Add a verb here and in `MODULES`. */
 export interface Verbs {
@@ -37,6 +39,9 @@ export interface Verbs {
   readonly profile: { readonly job: ProfileJob; readonly output: ProfileOutput };
   readonly train: { readonly job: TrainJob; readonly output: TrainedFiles };
   readonly query: { readonly job: QueryJob; readonly output: QueryResult };
+  readonly quarantine: { readonly job: QuarantineJob; readonly output: QuarantineOutput };
+  readonly repair: { readonly job: RepairJob; readonly output: RepairOutput };
+  readonly 'probe-device': { readonly job: ProbeDeviceJob; readonly output: ProbedDevice };
 }
 export type Verb = keyof Verbs;
 
@@ -74,6 +79,9 @@ const MODULES: { readonly [V in Verb]: () => Promise<VerbModule<V>> } = {
   profile: () => import('./verbs/profile.ts'),
   train: () => import('./verbs/train.ts'),
   query: () => import('./verbs/query.ts'),
+  quarantine: () => import('./verbs/quarantine.ts'),
+  repair: () => import('./verbs/repair.ts'),
+  'probe-device': () => import('./verbs/probe-device.ts'),
 };
 
 export async function loadVerb<V extends Verb>(verb: V): Promise<VerbModule<V>> {
