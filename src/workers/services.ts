@@ -3,6 +3,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { Client, Connection } from '@temporalio/client';
 import type { Services } from '../activities/services.ts';
+import { deviceEnvironment } from '../config/device-environment.ts';
 import { childEnvironment } from '../config/environment.ts';
 import type { Project } from '../config/project.ts';
 import type { TemporalTarget } from '../dev/given-server.ts';
@@ -33,7 +34,7 @@ export async function openServices(options: {
   const engine = new EnginePool({
     size: availableParallelism(),
     scratch: join(scratch, 'engine'),
-    environment: childEnvironment(),
+    environment: { ...childEnvironment(), ...deviceEnvironment() },
   });
   const services: Services = {
     project,
