@@ -1,7 +1,8 @@
 /** Backfills and rollbacks: which partitions they are about, kept in the store so that histories stay small. */
+
+import { listPartitions } from '../config/table-files.ts';
 import { previousChampion } from '../domain/deployment.ts';
 import { PermanentFault } from './fault.ts';
-import { listPartitions } from '../config/table-files.ts';
 import { presentDefinition, type ScoringPlan } from './scoring-plan.ts';
 import type { Services } from './services.ts';
 import type { ControlActivities } from './types.ts';

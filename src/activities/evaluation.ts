@@ -28,7 +28,7 @@ export function createEvaluation(services: Services): Pick<TrainingActivities, '
       beating(async work => {
         const version = await services.catalog.version(input.model, input.version);
         const definition = await services.catalog.definition(input.definition);
-        const partitions = await labelledPartitions(services, { ...input, range: input.snapshot.holdout }, work);
+        const partitions = await labelledPartitions(services, { ...input, side: 'holdout' }, work);
         const context = { input, version, definition, partitions };
         return [await judgeAsProgram(services, context, work), await judgeAgainstChampion(services, context, work)];
       }),
@@ -53,7 +53,6 @@ async function judgeAgainstChampion(services: Services, context: Context, work: 
       'evaluate',
       {
         partitions,
-        tables: {},
         transform: definition.data.transform,
         contract: definition.contract,
         models: await Promise.all(
@@ -202,7 +201,7 @@ async function scoreSample(services: Services, options: SampleOptions, work: Wor
     {
       inputs: sample.inputs,
       rows: sample.rows,
-      tables: {},
+      tables: sample.tables,
       transform: transform ?? definition.data.transform,
       contract,
       outputColumns: contract.keys,

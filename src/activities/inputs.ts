@@ -1,7 +1,8 @@
 /** Input files: found by the definition's path for a partition, inspected in an engine child, pinned by digest. */
-import { readdir, stat } from 'node:fs/promises';
+import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { InputTable } from '../domain/definition.ts';
+import { filesOfPartition } from '../config/table-files.ts';
+import type { InputTable, ModelDefinition } from '../domain/definition.ts';
 import type { SnapshotFile } from '../domain/snapshot.ts';
 import type { FileFormat, InputRange } from '../engine/job.ts';
 import { PermanentFault } from './fault.ts';
@@ -16,28 +17,6 @@ export interface PinnedFile extends SnapshotFile {
   readonly columns: readonly { readonly name: string; readonly type: string }[];
 }
 
-/** Partitions for which the table has files, in order. A table without `{date}` has none. */
-export async function listPartitions(services: Services, table: InputTable): Promise<readonly string[]> {
-  const [before, after] = table.path.split('{date}');
-  if (before === undefined || after === undefined) return [];
-  const pattern = new RegExp(`^${inPattern(before)}([^/]+)${inPattern(after)}$`);
-  const found = new Set<string>();
-  for (const path of await filesOf(services, table.path.replaceAll('{date}', '*'))) {
-    const partition = pattern.exec(path)?.[1];
-    if (partition !== undefined) found.add(partition);
-  }
-  return [...found].sort();
-}
-
-/** Files of one partition, relative to the project. */
-export async function filesOfPartition(
-  services: Services,
-  table: InputTable,
-  partition: string,
-): Promise<readonly string[]> {
-  return await filesOf(services, table.path.replaceAll('{date}', partition));
-}
-
 /** The files of these partitions with digests and row counts; a permanent fault names a partition without any. */
 export async function pinFiles(
   services: Services,
@@ -47,7 +26,7 @@ export async function pinFiles(
 ): Promise<readonly PinnedFile[]> {
   const wanted: { path: string; partition: string }[] = [];
   for (const partition of partitions) {
-    const paths = await filesOfPartition(services, table, partition);
+    const paths = await filesOfPartition(services.project.folder, table, partition);
     if (paths.length === 0) {
       throw new PermanentFault(
         'NoInput',
@@ -73,6 +52,44 @@ export async function pinFiles(
     const { bytes, sha256, rows, rowGroups, columns } = file;
     return { path, partition, bytes, sha256, rows, rowGroups, columns };
   });
+}
+
+/**
+ * The files of the tables that the transform joins: of a table by `{date}` those of the partitions, of any other all
+ * its files, once, under no partition.
+ */
+export async function pinTables(
+  services: Services,
+  { data }: ModelDefinition,
+  partitions: readonly string[],
+  work: Work,
+): Promise<Readonly<Record<string, readonly SnapshotFile[]>>> {
+  const pinned: Record<string, readonly SnapshotFile[]> = {};
+  for (const [name, table] of Object.entries(data.tables)) {
+    const files = await pinFiles(services, table, table.path.includes('{date}') ? partitions : [''], work);
+    pinned[name] = files.map(withoutDetails);
+  }
+  return pinned;
+}
+
+/** What the transform of one partition joins: the files of that partition, and those of no partition. */
+export function tablesOf(
+  services: Services,
+  tables: Readonly<Record<string, readonly SnapshotFile[]>>,
+  partition: string,
+): Readonly<Record<string, readonly string[]>> {
+  return Object.fromEntries(
+    Object.entries(tables).map(([name, files]) => [
+      name,
+      files
+        .filter(file => file.partition === partition || file.partition === '')
+        .map(({ path }) => absolute(services, path)),
+    ]),
+  );
+}
+
+export function withoutDetails({ path, partition, bytes, sha256, rows }: PinnedFile): SnapshotFile {
+  return { path, partition, bytes, sha256, rows };
 }
 
 /** Compares pinned files with what is there now; names the first that changed. */
@@ -108,49 +125,6 @@ export function formatOf(table: InputTable): FileFormat {
     'Unsupported',
     `${table.path}: input format delta is read through its Parquet files: give their path`,
   );
-}
-
-/** Files that match, relative to the project; `*` stands for any text within one segment. */
-async function filesOf(services: Services, pattern: string): Promise<readonly string[]> {
-  const segments = pattern.split('/');
-  if (segments.includes('..') || segments[0] === '') {
-    throw new PermanentFault('Configuration', `${pattern}: the path of a table stays inside the project`);
-  }
-  let paths: readonly string[] = [''];
-  for (const [depth, segment] of segments.entries()) {
-    const isLast = depth === segments.length - 1;
-    const deeper = await Promise.all(paths.map(path => matchesIn(services, path, segment, isLast)));
-    paths = deeper.flat();
-  }
-  return [...paths].sort();
-}
-
-async function matchesIn(
-  services: Services,
-  path: string,
-  segment: string,
-  isLast: boolean,
-): Promise<readonly string[]> {
-  const folder = absolute(services, path);
-  const matcher = new RegExp(`^${segment.split('*').map(escapeText).join('.*')}$`);
-  const entries = await readdir(folder, { withFileTypes: true }).catch((error: unknown) => {
-    if (error instanceof Error && 'code' in error && error.code === 'ENOENT') return [];
-    throw error;
-  });
-  return entries
-    .filter(
-      entry =>
-        matcher.test(entry.name) && !entry.name.startsWith('.') && (isLast ? entry.isFile() : entry.isDirectory()),
-    )
-    .map(entry => (path === '' ? entry.name : `${path}/${entry.name}`));
-}
-
-function inPattern(path: string): string {
-  return path.split('*').map(escapeText).join('[^/]*');
-}
-
-function escapeText(text: string): string {
-  return text.replaceAll(/[.+?^${}()|[\]\\]/g, '\\$&');
 }
 
 function changed(path: string, expected: string, found: string): PermanentFault {

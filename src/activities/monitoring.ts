@@ -1,11 +1,11 @@
 /** Watching a model: drift of what it was given, quality of what it said once the answers are known, and what follows. */
 
-import { filesOfPartition } from '../config/table-files.ts';
 import { join } from 'node:path';
 import { driftValues } from '../checks/drift.ts';
 import { checkDrift, followIncidents } from '../checks/index.ts';
 import { judgeQuality as judgeQualityOf } from '../checks/quality.ts';
 import { checkResult } from '../checks/result.ts';
+import { filesOfPartition } from '../config/table-files.ts';
 import { decide, windowOf } from '../domain/decision.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import { type CheckResult, type Evidence, type EvidenceKind, foldVerdict } from '../domain/evidence.ts';

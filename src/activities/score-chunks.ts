@@ -6,9 +6,11 @@ import type { Profile } from '../domain/profile.ts';
 import type { ChunkRange } from '../domain/scoring.ts';
 import type { Signature } from '../domain/signature.ts';
 import type { ChunkReceipt, ColumnInfo, InputRange, ModelToScore } from '../engine/job.ts';
+import { failpoint } from '../storage/failpoint.ts';
 import type { PartFile } from '../storage/table/predictions-table.ts';
-import { absolute, formatOf } from './inputs.ts';
+import { formatOf, tablesOf } from './inputs.ts';
 import type { Work } from './long.ts';
+import { isArtifact, localInput, type QuarantinedPart, uploadQuarantined } from './quarantine.ts';
 import type { ScoringPlan } from './scoring-plan.ts';
 import {
   contractOf,
@@ -25,7 +27,7 @@ export interface ChunkRecord {
   readonly chunk: number;
   readonly part: PartFile | null;
   readonly shadows: readonly { readonly version: number; readonly artifact: string; readonly rows: number }[];
-  readonly quarantine: string | null;
+  readonly quarantine: QuarantinedPart | null;
   readonly profile: string | null;
   readonly rowsRead: number;
   readonly rowsScored: number;
@@ -53,32 +55,36 @@ export async function scoreChunks(services: Services, input: { plan: string; fro
   const contract = await contractOf(services, plan.versions[0]?.bundle ?? '');
   const baseline = plan.baseline === null ? null : await fetchedBaseline(services, plan.baseline);
   // A former attempt reported what it had finished; its files are in the store already.
-  const done: ChunkRecord[] = [...formerRecords(work, input)];
+  const isResumable = input.to - input.from <= resumableMax;
+  const done: ChunkRecord[] = isResumable ? [...formerRecords(work)] : [];
+  const resume = isResumable ? { records: done } : null;
   for (let index = input.from + done.length; index < input.to; index += 1) {
     const record = await inScratch(services, folder =>
-      scoreChunk(services, { plan, definition, models, contract, baseline, index, folder }, work),
+      scoreChunk(services, { plan, definition, models, contract, baseline, index, folder, resume }, work),
     );
     done.push(record);
+    failpoint('chunk.done');
     work.report({
       rows: sumOf(done, 'rowsRead'),
       done: done.length,
       total: input.to - input.from,
       unit: 'chunks',
-      resume: { records: done },
+      resume,
     });
   }
   const receipts: Receipts = { schema: 'receipts/1', plan: input.plan, chunks: done };
-  return { receipts: await catalog.documents.put('receipts', receipts), rows: sumOf(done, 'rowsScored') };
+  const digest = await catalog.documents.put('receipts', receipts);
+  failpoint('receipt.stored');
+  return { receipts: digest, rows: sumOf(done, 'rowsScored') };
 }
 
 /** Long batches would outgrow a heartbeat's payload; then the next attempt starts over, which is only slower. */
 const resumableMax = 200;
 
-function formerRecords(work: Work, input: { from: number; to: number }): readonly ChunkRecord[] {
+function formerRecords(work: Work): readonly ChunkRecord[] {
   const resume = work.former?.resume;
   if (typeof resume !== 'object' || resume === null || !('records' in resume) || !Array.isArray(resume.records))
     return [];
-  if (input.to - input.from > resumableMax) return [];
   return resume.records as readonly ChunkRecord[];
 }
 
@@ -90,21 +96,21 @@ interface ChunkWork {
   readonly baseline: string | null;
   readonly index: number;
   readonly folder: string;
+  /** The finished chunks of this batch, after which a next attempt goes on; grows. */
+  readonly resume: { readonly records: readonly ChunkRecord[] } | null;
 }
 
 async function scoreChunk(services: Services, chunkWork: ChunkWork, work: Work): Promise<ChunkRecord> {
-  const { plan, definition, models, contract, baseline, index, folder } = chunkWork;
+  const { plan, definition, models, contract, baseline, index, folder, resume } = chunkWork;
   const { catalog, engine } = services;
   const chunk = plan.chunks[index];
   if (chunk === undefined) throw new Error(`the plan has ${plan.chunks.length} chunks, there is no chunk ${index}`);
-  const receipt = await engine.run(
+  const scoring = engine.run(
     'score-chunk',
     {
-      inputs: chunk.inputs.map(range => inputRange(services, definition, range)),
+      inputs: await Promise.all(chunk.inputs.map(range => inputRange(services, definition, range))),
       rows: chunk.rows,
-      tables: Object.fromEntries(
-        Object.entries(plan.tables).map(([name, files]) => [name, files.map(file => absolute(services, file.path))]),
-      ),
+      tables: tablesOf(services, plan.tables, plan.partition),
       transform: definition.data.transform,
       contract,
       outputColumns: [...new Set([...contract.keys, ...definition.score.passThrough])],
@@ -120,9 +126,12 @@ async function scoreChunk(services: Services, chunkWork: ChunkWork, work: Work):
     {
       deadlineMs: chunkDeadlineMs,
       signal: work.signal,
-      onProgress: ({ done, perSecond }) => work.report({ ...work.former, rows: done, rate: perSecond }),
+      onProgress: ({ done: rows, perSecond }) => work.report({ rows, rate: perSecond, resume }),
     },
   );
+  failpoint('score.running');
+  const receipt = await scoring;
+  failpoint('score.done');
   const part = receipt.predictions === null ? null : await uploadPart(services, chunkWork, receipt.predictions, work);
   const shadows = await Promise.all(
     receipt.shadows.map(async ({ version, path, rows }) => ({
@@ -131,11 +140,19 @@ async function scoreChunk(services: Services, chunkWork: ChunkWork, work: Work):
       rows,
     })),
   );
+  const quarantine =
+    receipt.quarantine === null
+      ? null
+      : await uploadQuarantined(
+          services,
+          { plan, contract, chunk: index, file: receipt.quarantine.path, folder },
+          work,
+        );
   return {
     chunk: index,
     part,
     shadows,
-    quarantine: receipt.quarantine === null ? null : await catalog.putArtifact(receipt.quarantine.path),
+    quarantine,
     profile: receipt.profile === null ? null : await catalog.putProfile(await readJson<Profile>(receipt.profile)),
     rowsRead: receipt.rowsRead,
     rowsScored: receipt.rowsScored,
@@ -146,8 +163,10 @@ async function scoreChunk(services: Services, chunkWork: ChunkWork, work: Work):
   };
 }
 
-function inputRange(services: Services, definition: ModelDefinition, range: ChunkRange): InputRange {
-  return { ...range, path: absolute(services, range.path), format: formatOf(definition.data.features) };
+async function inputRange(services: Services, definition: ModelDefinition, range: ChunkRange): Promise<InputRange> {
+  // Repaired files are written by the engine, whatever the format of the source.
+  const format = isArtifact(range.path) ? 'parquet' : formatOf(definition.data.features);
+  return { ...range, path: await localInput(services, range.path), format };
 }
 
 async function modelToScore(
@@ -178,6 +197,7 @@ async function uploadPart(
   if (answer.kind !== 'applied') {
     throw new Error(`${name.key}: ${answer.kind === 'unknown' ? answer.cause : `${answer.reason}: ${answer.detail}`}`);
   }
+  failpoint('upload.done');
   return { path: name.path, bytes: file.bytes, rows: file.rows, sha256: file.sha256 };
 }
 

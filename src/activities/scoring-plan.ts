@@ -1,12 +1,13 @@
 /** Planning a job: the deployment, the input files and the chunks it is pinned to. Made once, then only read. */
-import type { ModelDefinition } from '../domain/definition.ts';
 import type { DeploymentState } from '../domain/deployment.ts';
 import { type Chunk, planChunks } from '../domain/scoring.ts';
 import type { SnapshotFile } from '../domain/snapshot.ts';
 import type { ModelToScore } from '../engine/job.ts';
+import { failpoint } from '../storage/failpoint.ts';
 import { PermanentFault } from './fault.ts';
-import { pinFiles } from './inputs.ts';
+import { formatOf, pinFiles, pinTables } from './inputs.ts';
 import type { Work } from './long.ts';
+import { repairedInputs } from './quarantine.ts';
 import type { Services } from './services.ts';
 
 /** What a job is pinned to: made once, then only read. Kind `plan`. */
@@ -49,7 +50,10 @@ export async function planScoring(
   const champion = await catalog.version(model, state.champion.version);
   const definition = await catalog.definition(champion.definition);
   const present = await presentDefinition(services, model);
-  const inputs = await pinFiles(services, definition.data.features, [partition], work);
+  const pinned = await pinFiles(services, definition.data.features, [partition], work);
+  const { keys } = definition.contract;
+  const format = formatOf(definition.data.features);
+  const inputs = await repairedInputs(services, { ...input, keys, format, files: pinned }, work);
   const rows = inputs.reduce((sum, file) => sum + file.rows, 0);
   if (rows === 0) {
     const message = `partition ${partition}: ${inputs.length} input file(s) with 0 rows; check the job that writes ${definition.data.features.path}`;
@@ -70,12 +74,15 @@ export async function planScoring(
       sha256,
       rows: count,
     })),
-    tables: await pinTables(services, definition, partition, work),
+    tables: await pinTables(services, definition, [partition], work),
     chunks: planChunks(inputs, { chunkRows: present.body.score.chunkRows }),
     rows,
   };
+  failpoint('plan.pinned');
+  const digest = await catalog.documents.put('plan', plan);
+  failpoint('plan.stored');
   return {
-    plan: await catalog.documents.put('plan', plan),
+    plan: digest,
     chunks: plan.chunks.length,
     rows,
     versions: plan.versions.map(({ version }) => version),
@@ -100,13 +107,6 @@ function versionsToScore(state: DeploymentState, salt: string): ScoringPlan['ver
           },
         ]),
   ];
-}
-
-async function pinTables(services: Services, definition: ModelDefinition, partition: string, work: Work) {
-  const pinned: Record<string, readonly SnapshotFile[]> = {};
-  for (const [name, table] of Object.entries(definition.data.tables))
-    pinned[name] = await pinFiles(services, table, [partition], work);
-  return pinned;
 }
 
 /** The definition pinned last; before any pin there is nothing to score with. */

@@ -1,12 +1,14 @@
 /** Freezing a snapshot and building training data from it: which partitions, which files, whose labels are known by then. */
 import { validateData } from '../checks/validation.ts';
+import { listPartitions } from '../config/table-files.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import { type CheckResult, type Evidence, foldVerdict } from '../domain/evidence.ts';
 import type { SnapshotFile } from '../domain/snapshot.ts';
 import { addDays, dateOf, isDate } from '../domain/time.ts';
 import type { LabelledPartition, LabelSource } from '../engine/job.ts';
+import { checkTrainer } from '../trainers/index.ts';
 import { PermanentFault } from './fault.ts';
-import { absolute, assertPinned, listPartitions, type PinnedFile, pinFiles, wholeFile } from './inputs.ts';
+import { absolute, assertPinned, pinFiles, pinTables, tablesOf, wholeFile, withoutDetails } from './inputs.ts';
 import { beating, type Work } from './long.ts';
 import { profileTrainingSet } from './profiles.ts';
 import { inScratch, type Services } from './services.ts';
@@ -25,12 +27,11 @@ export function createSnapshots(services: Services): SnapshotVerbs {
       beating(work =>
         inScratch(services, async folder => {
           const definition = await catalog.definition(input.definition);
-          const partitions = await labelledPartitions(services, { ...input, range: input.snapshot.train }, work);
+          const partitions = await labelledPartitions(services, { ...input, side: 'train' }, work);
           const set = await services.engine.run(
             'materialise',
             {
               partitions,
-              tables: {},
               transform: definition.data.transform,
               contract: definition.contract,
               outputFolder: folder,
@@ -101,6 +102,8 @@ export function instantOf(asOf: string): string {
 async function freezeSnapshot(services: Services, plan: TrainingPlan, work: Work): Promise<FrozenSnapshot> {
   const { catalog } = services;
   const definition = await catalog.definition(plan.definition);
+  // Said now, not after hours of reading data.
+  checkTrainer(definition.train.trainer);
   const { labels } = definition.data;
   if (labels === null) {
     throw new PermanentFault(
@@ -108,8 +111,8 @@ async function freezeSnapshot(services: Services, plan: TrainingPlan, work: Work
       `models/${plan.model}.yaml: data.labels is missing; training needs to know the answers`,
     );
   }
-  const answered = new Set(await listPartitions(services, labels));
-  const present = (await listPartitions(services, definition.data.features)).filter(partition =>
+  const answered = new Set(await listPartitions(services.project.folder, labels));
+  const present = (await listPartitions(services.project.folder, definition.data.features)).filter(partition =>
     answered.has(partition),
   );
   const split = splitPartitions(present, {
@@ -117,6 +120,7 @@ async function freezeSnapshot(services: Services, plan: TrainingPlan, work: Work
     horizonDays: labels.horizonDays,
     windowDays: definition.train.windowDays,
     holdoutDays: definition.train.holdoutDays,
+    holdoutShare: definition.train.holdoutShare,
     excluded: await excludedWindows(services, plan.trigger),
   });
   if (split.train.length === 0 || split.holdout.length === 0) {
@@ -128,14 +132,21 @@ async function freezeSnapshot(services: Services, plan: TrainingPlan, work: Work
         `train on and ${split.holdout.length} to judge with, at least one of each is needed; ${known} at ${definition.data.features.path}`,
     );
   }
-  const partitions = [...split.train, ...split.holdout];
+  const partitions = [...new Set([...split.train, ...split.holdout])];
   const features = await pinFiles(services, definition.data.features, partitions, work);
   const answers = await pinFiles(services, labels, partitions, work);
+  const tables = await pinTables(services, definition, partitions, work);
   const common = { schema: 'snapshot/1', model: plan.model, asOf: plan.asOf, partitions } as const;
   const rows = features.reduce((sum, file) => sum + file.rows, 0);
   const rowsOfLabels = answers.reduce((sum, file) => sum + file.rows, 0);
   return {
-    features: await catalog.putSnapshot({ ...common, kind: 'features', files: features.map(withoutDetails), rows }),
+    features: await catalog.putSnapshot({
+      ...common,
+      kind: 'features',
+      files: features.map(withoutDetails),
+      rows,
+      ...(Object.keys(tables).length === 0 ? {} : { tables }),
+    }),
     labels: await catalog.putSnapshot({
       ...common,
       kind: 'labels',
@@ -159,19 +170,26 @@ export function splitPartitions(
     readonly horizonDays: number;
     readonly windowDays: number;
     readonly holdoutDays: number;
+    /** Instead of `holdoutDays`: rows of every partition are held out, so both sides have all of them. */
+    readonly holdoutShare: number | null;
     readonly excluded: readonly string[];
   },
 ): { readonly train: readonly string[]; readonly holdout: readonly string[] } {
-  const { asOf, horizonDays, windowDays, holdoutDays, excluded } = options;
+  const { asOf, horizonDays, windowDays, holdoutDays, holdoutShare, excluded } = options;
   const usable = present.filter(partition => !excluded.includes(partition));
   const dated = usable.filter(isDate);
   if (dated.length < usable.length) {
+    if (holdoutShare !== null) return { train: usable.slice(-windowDays), holdout: usable.slice(-windowDays) };
     const cut = Math.max(1, usable.length - holdoutDays);
     return { train: usable.slice(Math.max(0, cut - windowDays), cut), holdout: usable.slice(cut) };
   }
   const labelled = dated.filter(partition => partition < asOf && addDays(partition, horizonDays) < asOf);
   const last = labelled.at(-1);
   if (last === undefined) return { train: [], holdout: [] };
+  if (holdoutShare !== null) {
+    const window = labelled.filter(partition => partition > addDays(last, -windowDays));
+    return { train: window, holdout: window };
+  }
   const boundary = addDays(last, -holdoutDays);
   const first = addDays(boundary, -windowDays);
   return {
@@ -191,10 +209,10 @@ async function excludedWindows(services: Services, trigger: string): Promise<rea
   return decision.excludedWindows;
 }
 
-/** Features and labels of the snapshot's partitions in a range, verified against their digests. */
+/** Features and labels of the snapshot's partitions on one side of the split, verified against their digests. */
 export async function labelledPartitions(
   services: Services,
-  input: { definition: string; snapshot: FrozenSnapshot; range: { from: string; to: string } },
+  input: { definition: string; snapshot: FrozenSnapshot; side: 'train' | 'holdout' },
   work: Work,
 ): Promise<readonly LabelledPartition[]> {
   const { catalog } = services;
@@ -203,10 +221,16 @@ export async function labelledPartitions(
   const labels = await catalog.snapshot(input.snapshot.labels ?? '');
   const table = definition.data.labels;
   if (table === null) throw new PermanentFault('NoLabels', `${definition.model}: the definition has no labels`);
-  const inRange = ({ partition }: SnapshotFile) => partition >= input.range.from && partition <= input.range.to;
-  await assertPinned(services, [...features.files, ...labels.files].filter(inRange), work);
+  const { from, to } = input.snapshot[input.side];
+  const share = definition.train.holdoutShare;
+  const only = share === null ? null : { side: input.side, share, seed: definition.train.seed };
+  const inRange = ({ partition }: SnapshotFile) => partition >= from && partition <= to;
+  const tables = features.tables ?? {};
+  const joined = Object.values(tables).flat();
+  const wanted = [...features.files, ...labels.files, ...joined].filter(file => file.partition === '' || inRange(file));
+  await assertPinned(services, wanted, work);
   return features.partitions
-    .filter(partition => partition >= input.range.from && partition <= input.range.to)
+    .filter(partition => partition >= from && partition <= to)
     .map(partition => {
       const files = features.files.filter(file => file.partition === partition);
       const answers = labels.files.filter(file => file.partition === partition);
@@ -214,7 +238,8 @@ export async function labelledPartitions(
         partition,
         inputs: files.map(file => wholeFile(services, file, definition.data.features)),
         rows: files.reduce((sum, file) => sum + file.rows, 0),
-        labels: labelSource(services, definition, answers),
+        tables: tablesOf(services, tables, partition),
+        labels: { ...labelSource(services, definition, answers), only },
       };
     });
 }
@@ -231,11 +256,8 @@ export function labelSource(
     keys: table.keys,
     column: table.column,
     positive: definition.task === 'binary' ? table.positive : null,
+    only: null,
   };
-}
-
-function withoutDetails({ path, partition, bytes, sha256, rows }: PinnedFile): SnapshotFile {
-  return { path, partition, bytes, sha256, rows };
 }
 
 function rangeOf(partitions: readonly string[]): FrozenSnapshot['train'] {

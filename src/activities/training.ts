@@ -13,6 +13,8 @@ import { mergeProfiles } from '../domain/profile-merge.ts';
 import type { Run } from '../domain/run.ts';
 import type { Signature } from '../domain/signature.ts';
 import { EngineFault, isPermanent } from '../engine/fault.ts';
+import type { LabelSource } from '../engine/job.ts';
+import { rowShareSql } from '../engine/sql.ts';
 import { canonicalJson } from '../storage/digest.ts';
 import { trainByCommand } from '../trainers/command.ts';
 import { PermanentFault } from './fault.ts';
@@ -238,11 +240,11 @@ async function materialiseHoldout(
 ) {
   const outputFolder = join(folder, 'holdout');
   await mkdir(outputFolder, { recursive: true });
-  const partitions = await labelledPartitions(services, { ...input, range: input.snapshot.holdout }, work);
+  const partitions = await labelledPartitions(services, { ...input, side: 'holdout' }, work);
   const { transform } = definition.data;
   const set = await services.engine.run(
     'materialise',
-    { partitions, tables: {}, transform, contract: definition.contract, outputFolder },
+    { partitions, transform, contract: definition.contract, outputFolder },
     { deadlineMs: trainMs, signal: work.signal },
   );
   return set.file;
@@ -273,9 +275,9 @@ async function referenceProfile(
 ): Promise<string> {
   const { catalog, engine } = services;
   const baseline = await fetchedBaseline(services, input.data.baseline);
-  const partitions = await labelledPartitions(services, { ...input, range: input.snapshot.holdout }, work);
+  const partitions = await labelledPartitions(services, { ...input, side: 'holdout' }, work);
   const profiles: Profile[] = [];
-  for (const { partition, inputs, rows } of partitions) {
+  for (const { partition, inputs, rows, tables, labels } of partitions) {
     const outputFolder = join(folder, `holdout-${partition}`);
     await mkdir(outputFolder, { recursive: true });
     const receipt = await engine.run(
@@ -283,8 +285,8 @@ async function referenceProfile(
       {
         inputs,
         rows,
-        tables: {},
-        transform: definition.data.transform,
+        tables,
+        transform: heldOutRows(definition.data.transform, labels),
         contract: definition.contract,
         outputColumns: definition.contract.keys,
         models: [
@@ -305,6 +307,12 @@ async function referenceProfile(
   const training = await catalog.profile(input.data.profile);
   const score = profiles.length === 0 ? null : mergeProfiles(profiles).score;
   return await catalog.putProfile({ ...training, score });
+}
+
+/** The transform, and, when rows are held out instead of days, only those rows of it. */
+function heldOutRows(transform: string | null, { only, keys }: LabelSource): string | null {
+  if (only === null) return transform;
+  return `SELECT * FROM (${transform ?? 'SELECT * FROM features'}) WHERE ${rowShareSql(only, keys)}`;
 }
 
 function trainerName({ train: { trainer } }: ModelDefinition): string {

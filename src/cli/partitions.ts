@@ -1,22 +1,24 @@
-/** The days a table of the project has, by the names of its folders or files. */
-import { existsSync, readdirSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+/** The files of a project's tables, as the commands need them. */
+import { join } from 'node:path';
 import type { Project } from '../config/project.ts';
+import { filesOfPartition, listPartitions } from '../config/table-files.ts';
 import type { InputTable } from '../domain/definition.ts';
+import { isDate } from '../domain/time.ts';
 import { CommandFailure } from './output.ts';
 
-export function newestPartition(project: Project, table: InputTable): string {
-  const [before = '', after = ''] = table.path.split('{date}');
-  const parent = dirname(`${before}x`);
-  const prefix = `${before}x`.slice(parent.length + 1, -1);
-  const suffix = after.split('/')[0] ?? '';
-  const folder = join(project.folder, parent);
-  const dates = (existsSync(folder) ? readdirSync(folder) : [])
-    .filter(name => name.startsWith(prefix) && name.endsWith(suffix))
-    .map(name => name.slice(prefix.length, name.length - suffix.length))
-    .filter(name => /^\d{4}-\d{2}-\d{2}$/.test(name))
-    .sort();
-  const newest = dates.at(-1);
+export async function newestPartition(project: Project, table: InputTable): Promise<string> {
+  const newest = (await listPartitions(project.folder, table)).filter(isDate).at(-1);
   if (newest !== undefined) return newest;
   throw new CommandFailure(`no partitions at ${table.path} in ${project.folder}; expected one folder or file a day`);
+}
+
+/** Absolute paths of a partition's files; none is a failure that names the pattern. */
+export async function partitionFiles(
+  project: Project,
+  table: InputTable,
+  partition: string,
+): Promise<readonly string[]> {
+  const files = await filesOfPartition(project.folder, table, partition);
+  if (files.length > 0) return files.map(file => join(project.folder, file));
+  throw new CommandFailure(`no files match ${table.path} for ${partition} in ${project.folder}`);
 }

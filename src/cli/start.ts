@@ -48,7 +48,7 @@ interface Workflows {
 
 export async function train(model: string, options: StartOptions & { readonly asOf?: string }): Promise<void> {
   const project = projectOf(options);
-  const asOf = options.asOf ?? dayAfterNewestPartition(project, model);
+  const asOf = options.asOf ?? (await dayAfterNewestPartition(project, model));
   const trigger = `user:${project.environment.user}`;
   const result = await run(project, 'trainModel', { model, asOf, trigger }, options);
   if (result === null) return;
@@ -81,10 +81,12 @@ export interface ScoreOptions extends StartOptions {
   readonly partition: string;
   /** Score a partition that is committed already, as its next generation. */
   readonly again?: boolean;
+  /** What asks, where it is neither the first score nor another one: a replay of repaired rows. */
+  readonly request?: string;
 }
 
 export async function score(model: string, options: ScoreOptions): Promise<void> {
-  const request = options.again === true ? `again:${randomUUID()}` : firstRequest;
+  const request = options.request ?? (options.again === true ? `again:${randomUUID()}` : firstRequest);
   const result = await run(projectOf(options), 'scoreModel', { model, partition: options.partition, request }, options);
   if (result === null) return;
   report(options, result);
@@ -214,8 +216,8 @@ function report(options: StartOptions, result: object | null): void {
 }
 
 /** All data there is takes part in the training. */
-function dayAfterNewestPartition(project: Project, model: string): string {
-  const newest = newestPartition(project, readDefinition(project.folder, model).data.features);
+async function dayAfterNewestPartition(project: Project, model: string): Promise<string> {
+  const newest = await newestPartition(project, readDefinition(project.folder, model).data.features);
   return new Date(Date.parse(`${newest}T00:00:00Z`) + 86_400_000).toISOString().slice(0, 10);
 }
 

@@ -1,16 +1,17 @@
 /** `almanac validate [model]`: a definition and the newest data it names, checked without a server; nothing is recorded. */
-import { readdirSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { listModels, readDefinition } from '../config/model-definition.ts';
 import type { Project } from '../config/project.ts';
-import type { InputTable, ModelDefinition } from '../domain/definition.ts';
+import type { ModelDefinition } from '../domain/definition.ts';
 import { nearest } from '../domain/nearest.ts';
 import type { ColumnInfo, RuleCount } from '../engine/job.ts';
 import { EnginePool } from '../engine/pool.ts';
-import { CommandFailure, exitCode, note, show, tableLines, verdictText } from './output.ts';
-import { newestPartition } from './partitions.ts';
+import { checkTrainer } from '../trainers/index.ts';
+import { ParameterError } from '../trainers/parameters.ts';
+import { CommandFailure, exitCode, show, tableLines, verdictText } from './output.ts';
+import { newestPartition, partitionFiles } from './partitions.ts';
 import { type ProjectOptions, projectOf } from './project-context.ts';
 
 const deadlineMs = 600_000;
@@ -52,20 +53,28 @@ async function validateModel(of: {
   const { engine, project, scratch, model } = of;
   const definition = readDefinition(project.folder, model);
   const features = definition.data.features;
-  const partition = newestPartition(project, features);
-  const files = filesOf(project, features, partition);
+  const partition = await newestPartition(project, features);
+  const files = await partitionFiles(project, features, partition);
   if (features.format === 'delta') throw new CommandFailure(`${model}: name the Parquet files of the Delta table`);
   const format = features.format;
   const inspection = await engine.run('inspect', { files: files.map(path => ({ path, format })) }, { deadlineMs });
-  const problems = [...missingColumns(definition, inspection.columns), ...(await labelProblems(of, definition))];
+  const problems = [
+    ...trainerProblems(definition),
+    ...missingColumns(definition, inspection.columns),
+    ...(await labelProblems(of, definition)),
+  ];
   if (problems.length > 0) return { model, partition, rows: inspection.rows, quarantined: 0, rules: [], problems };
 
+  const tables: Record<string, readonly string[]> = {};
+  for (const [name, table] of Object.entries(definition.data.tables)) {
+    tables[name] = await partitionFiles(project, table, partition);
+  }
   const receipt = await engine.run(
     'score-chunk',
     {
       inputs: files.map(path => ({ path, format })),
       rows: inspection.rows,
-      tables: {},
+      tables,
       transform: definition.data.transform,
       contract: definition.contract,
       outputColumns: [],
@@ -97,6 +106,16 @@ async function validateModel(of: {
   };
 }
 
+function trainerProblems(definition: ModelDefinition): string[] {
+  try {
+    checkTrainer(definition.train.trainer);
+    return [];
+  } catch (error) {
+    if (error instanceof ParameterError) return [`train.trainer: ${error.message}`];
+    throw error;
+  }
+}
+
 /** A transform makes its own columns; without one the contract's columns must be in the files. */
 function missingColumns(definition: ModelDefinition, found: readonly ColumnInfo[]): string[] {
   if (definition.data.transform !== null) return [];
@@ -120,28 +139,12 @@ async function labelProblems(
   if (labels === null) return ['no data.labels: the model can be scored but not trained'];
   if (labels.format === 'delta') return [];
   const format = labels.format;
-  const files = filesOf(project, labels, newestPartition(project, labels));
+  const files = await partitionFiles(project, labels, await newestPartition(project, labels));
   const { columns } = await engine.run('inspect', { files: files.map(path => ({ path, format })) }, { deadlineMs });
   const names = columns.map(column => column.name);
   return [...labels.keys, labels.column]
     .filter(name => !names.includes(name))
     .map(name => `labels have no column "${name}"; found ${names.join(', ')}`);
-}
-
-/** Files of a partition for the usual layout: one folder a day. */
-function filesOf(project: Project, table: InputTable, partition: string): readonly string[] {
-  const path = join(project.folder, table.path.replaceAll('{date}', partition));
-  const folder = path.slice(0, path.lastIndexOf('/'));
-  const name = path.slice(path.lastIndexOf('/') + 1);
-  const pattern = new RegExp(
-    `^${name
-      .split('*')
-      .map(part => part.replace(/[.+?^${}()|[\]\\]/g, '\\$&'))
-      .join('.*')}$`,
-  );
-  const files = readdirSync(folder).filter(file => pattern.test(file) && !file.startsWith('.'));
-  if (files.length === 0) note(`${table.path}: no files for ${partition}`);
-  return files.map(file => join(folder, file));
 }
 
 function linesOf(one: Validated): string[] {

@@ -15,7 +15,16 @@ const onFail = z.enum(['warn', 'quarantine', 'block']);
 const share = z.number().min(0).max(1);
 
 const format = z.enum(['parquet', 'csv', 'json', 'delta']).default('parquet');
-const inputTable = section({ format, path: z.string() });
+/** Relative to the project, and inside it. */
+const projectPath = z
+  .string()
+  .min(1)
+  .refine(
+    path => !path.startsWith('/') && !path.split('/').includes('..'),
+    'the path is relative to the project and stays inside it',
+  );
+/** A table that a transform joins. */
+const joinedTable = section({ format: z.literal('parquet').default('parquet'), path: projectPath });
 
 const column = section({
   name: z.string(),
@@ -79,14 +88,14 @@ const definitionFile = section({
   data: section({
     features: section({
       format,
-      path: z.string(),
+      path: projectPath,
       keys: z.array(z.string()).min(1),
       event_time: z.string().nullable().default(null),
       known_at: z.string().nullable().default(null),
     }),
     labels: section({
       format,
-      path: z.string(),
+      path: projectPath,
       keys: z.array(z.string()).min(1).optional(),
       column: z.string(),
       positive: z.union([z.string(), z.number(), z.boolean()]).default('1'),
@@ -94,8 +103,8 @@ const definitionFile = section({
     })
       .nullable()
       .default(null),
-    tables: z.record(z.string(), inputTable).default({}),
-    transform: z.string().nullable().default(null),
+    tables: z.record(z.string(), joinedTable).default({}),
+    transform: projectPath.nullable().default(null),
   }),
   contract: section({
     columns: z.array(column).min(1),

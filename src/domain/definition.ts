@@ -61,7 +61,7 @@ export interface ModelDefinition {
     readonly windowDays: number;
     /** The last days of the window are held out … */
     readonly holdoutDays: number;
-    /** … or, for data without time, this share of the rows by a hash of their keys (then `holdoutDays` is 0). */
+    /** … or, for data with few days or none, this share of all rows by a hash of their keys (then `holdoutDays` is 0). */
     readonly holdoutShare: number | null;
     readonly seed: number;
   };

@@ -18,4 +18,6 @@ export interface Snapshot {
   readonly partitions: readonly string[];
   readonly files: readonly SnapshotFile[];
   readonly rows: number;
+  /** Files of the tables that the transform joins; absent when it joins none. Partition '' belongs to every partition. */
+  readonly tables?: Readonly<Record<string, readonly SnapshotFile[]>>;
 }

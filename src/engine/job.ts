@@ -140,6 +140,16 @@ export interface LabelSource {
   readonly column: string;
   /** Binary tasks: the value that counts as positive. Null for regression and multiclass. */
   readonly positive: string | null;
+  /** Keep the labels of some rows only, chosen by their keys; null keeps all. */
+  readonly only: RowShare | null;
+}
+
+/** One side of a split of rows by a hash of their keys: the same rows whenever, and wherever, they are read. */
+export interface RowShare {
+  readonly side: 'train' | 'holdout';
+  /** Share of the rows that are held out, 0 to 1. */
+  readonly share: number;
+  readonly seed: number;
 }
 
 /** One partition's features and the labels that belong to them. */
@@ -147,13 +157,14 @@ export interface LabelledPartition {
   readonly partition: string;
   readonly inputs: readonly InputRange[];
   readonly rows: number;
+  /** Further tables of the transform: name → files. */
+  readonly tables: Readonly<Record<string, readonly string[]>>;
   readonly labels: LabelSource;
 }
 
 /** Scores labelled rows with one or several models (the challenger and the champion) for an evaluation. */
 export interface EvaluateJob {
   readonly partitions: readonly LabelledPartition[];
-  readonly tables: Readonly<Record<string, readonly string[]>>;
   readonly transform: string | null;
   readonly contract: Contract;
   readonly models: readonly { readonly version: number; readonly onnx: string; readonly signature: Signature }[];
@@ -207,7 +218,6 @@ export interface ImportReceipt {
 /** Builds a training set: transform and contract rules per partition, joined with the labels, as one Parquet file. */
 export interface MaterialiseJob {
   readonly partitions: readonly (Omit<LabelledPartition, 'labels'> & { readonly labels: LabelSource | null })[];
-  readonly tables: Readonly<Record<string, readonly string[]>>;
   readonly transform: string | null;
   readonly contract: Contract;
   readonly outputFolder: string;

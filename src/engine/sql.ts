@@ -1,6 +1,6 @@
 /** Quoting for DuckDB SQL, and the relations that read a job's files. Names and paths never enter SQL unquoted. */
 import { EngineFault } from './fault.ts';
-import type { FileFormat, InputRange } from './job.ts';
+import type { FileFormat, InputRange, RowShare } from './job.ts';
 
 /** A name as an SQL identifier. */
 export function identifier(name: string): string {
@@ -106,4 +106,11 @@ function constantColumns(input: InputRange): string {
   return Object.entries(input.constants ?? {})
     .map(([name, value]) => `, ${literal(value)} AS ${identifier(name)}`)
     .join('');
+}
+
+/** True for the rows on this side of the split: by MD5 of seed and keys, so that order and files do not matter. */
+export function rowShareSql({ side, share, seed }: RowShare, keys: readonly string[]): string {
+  const texts = keys.map(key => `coalesce(CAST(${identifier(key)} AS VARCHAR), '')`);
+  const hash = `md5_number_lower(concat_ws(chr(31), ${[String(seed), ...texts].join(', ')})) % 1000000`;
+  return `${hash} ${side === 'holdout' ? '<' : '>='} ${Math.round(share * 1e6)}`;
 }

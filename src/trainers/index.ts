@@ -1,4 +1,5 @@
 /** The built-in trainers by name. A new one is a file with a `Trainer` and a line here; the contract suite does the rest. */
+import type { TrainerChoice } from '../domain/definition.ts';
 import { unknownName } from '../domain/nearest.ts';
 import { gbdt } from './gbdt/index.ts';
 import { logistic } from './linear/index.ts';
@@ -15,7 +16,7 @@ export function trainerNamed(name: string): Trainer {
   throw new ParameterError(unknownName('trainer', name, known));
 }
 
-/** Refuses an unknown trainer, parameter or value before any data is read. */
-export function checkTrainer(name: string, parameters: Readonly<Record<string, unknown>>): void {
-  trainerNamed(name).check(parameters);
+/** Refuses an unknown built-in trainer, parameter or value before any data is read; a program checks its own. */
+export function checkTrainer(trainer: TrainerChoice): void {
+  if (trainer.kind === 'builtin') trainerNamed(trainer.name).check(trainer.parameters);
 }

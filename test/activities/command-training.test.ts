@@ -8,7 +8,7 @@ import { DefaultLogger } from '@temporalio/worker';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { createControl } from '../../src/activities/control.ts';
 import { toFailure } from '../../src/activities/failures.ts';
-import type { Services } from '../../src/activities/services.ts';
+import { fetchedBundle, type Services } from '../../src/activities/services.ts';
 import { createSnapshots } from '../../src/activities/snapshot.ts';
 import { createTraining } from '../../src/activities/training.ts';
 import type { TrainedVersion } from '../../src/activities/types.ts';
@@ -66,10 +66,12 @@ interface Training {
   readonly heartbeats: unknown[];
   readonly environment: MockActivityEnvironment;
   run(): Promise<TrainedVersion>;
+  /** The training set once more, from the files as they are now. */
+  rebuild(): Promise<unknown>;
 }
 
 /** A model of its own whose trainer is the program given as source text, with its data frozen and built. */
-async function training(model: string, source: string): Promise<Training> {
+async function training(model: string, source: string, declared = ''): Promise<Training> {
   const program = join(services.project.folder, `${model}.cjs`);
   writeFileSync(program, trainer + source);
   const command = JSON.stringify([process.execPath, `${model}.cjs`, '{spec}']);
@@ -80,7 +82,7 @@ task: binary
 data:
   features: { path: "features/date={date}/*.parquet", keys: [id] }
   labels: { path: "labels/date={date}/*.parquet", column: late, positive: 1, horizon: 1d }
-contract:
+${declared}contract:
   columns: [{ name: a, type: double }, { name: b, type: double }]
 train: { trainer: { command: ${command}, depth: 3 }, window: 8d, holdout: 2d, seed: 7 }
 evaluate: { metric: auc, min: 0.5 }
@@ -98,8 +100,9 @@ evaluate: { metric: auc, min: 0.5 }
   writeFileSync(join(services.project.folder, 'models', `${model}.yaml`), 'model: changed\n');
   const plan = { model, definition, asOf: '2025-03-20', run: `train/${model}/2025-03-20`, trigger: 'user:ana' };
   const snapshot = await within(() => freezeSnapshot(plan));
-  const data = await within(() => buildTrainingData({ ...plan, snapshot }));
-  return { heartbeats, environment, run: () => within(() => trainVersion({ ...plan, snapshot, data })) };
+  const rebuild = () => within(() => buildTrainingData({ ...plan, snapshot }));
+  const data = await rebuild();
+  return { heartbeats, environment, rebuild, run: () => within(() => trainVersion({ ...plan, snapshot, data })) };
 }
 
 async function failureOf(started: Promise<unknown>): Promise<unknown> {
@@ -131,6 +134,29 @@ test('registers what the program left, with its metrics, its log and both sets o
   expect(await late.run()).toEqual(version);
   expect(await catalog.versions('late')).toHaveLength(1);
 }, 120_000);
+
+test('joins the tables of the transform as they were pinned, and refuses them changed', async () => {
+  await bench.parquet('project/plans.parquet', 'SELECT i AS id, 1000::DOUBLE AS b FROM range(480) t(i)');
+  const sql = 'SELECT f.id, f.a, p.b FROM features f JOIN plans p USING (id)';
+  writeFileSync(join(services.project.folder, 'joined.sql'), sql);
+  const joined = await training(
+    'joined',
+    `console.log('rows of', spec.trainFiles.length); leave('model.onnx', 'model.onnx');
+     leave('golden.parquet', spec.trainFiles[0]); metrics({ auc: 0.9 });`,
+    `  tables: { plans: { path: plans.parquet } }
+  transform: joined.sql
+`,
+  );
+  const version = await joined.run();
+  const { bundle, snapshots } = await services.catalog.version('joined', version.version);
+  const golden = join(await fetchedBundle(services, bundle), 'golden.parquet');
+  expect(await bench.sql(`SELECT DISTINCT b FROM read_parquet('${golden}')`)).toEqual([{ b: 1000 }]);
+  const snapshot = await services.catalog.snapshot(snapshots.features ?? '');
+  expect(snapshot.tables?.['plans']).toMatchObject([{ path: 'plans.parquet', partition: '', rows: 480 }]);
+
+  await bench.parquet('project/plans.parquet', 'SELECT i AS id, 2::DOUBLE AS b FROM range(480) t(i)');
+  await expect(joined.rebuild()).rejects.toThrow('plans.parquet: expected');
+});
 
 test.each([
   [

@@ -87,3 +87,20 @@ test('a CSV becomes a trained, approved and scored model without an edit', { tim
   expect(read.columns).toEqual(['Customer Id', 'score', 'prediction', 'model_version', 'scored_at']);
   expect(new Set(read.rows.map((row: unknown[]) => row[0])).size).toBe(rowsPerDay);
 });
+
+test('a CSV without times or keys is one partition, judged on rows that the training left out', {
+  timeout: 120_000,
+}, async () => {
+  const lines = Array.from(
+    { length: 3_000 },
+    (_, i) => `${(i * 37) % 101},${(i * 53) % 89},${(i * 37) % 101 > (i * 53) % 89}`,
+  );
+  await writeFile(join(project, 'plain.csv'), ['width,height,wide', ...lines].join('\n'));
+  const made = JSON.parse(await almanac('init', '--from', 'plain.csv', '--json'));
+  expect(made).toMatchObject({ label: 'wide', keys: ['row_number'], timeColumn: null, partitions: 1 });
+
+  expect(JSON.parse(await almanac('train', 'plain', '--json'))).toMatchObject({ kind: 'qualified', version: 1 });
+  const [run] = JSON.parse(await almanac('runs', 'plain', '--json')).runs;
+  expect(run.rows.train + run.rows.holdout).toBe(3_000);
+  expect(run.rows.holdout / 3_000).toBeCloseTo(0.2, 1);
+});

@@ -63,6 +63,12 @@ test.each([
     minimal.replace('contract:', '  transform: sql/x.sql\ncontract:'),
     /no file sql\/x\.sql/,
   ],
+  ['a path out of the project', minimal.replace('"data/date', '"../data/date'), /stays inside it/],
+  [
+    'a joined table that is no Parquet',
+    minimal.replace('contract:', '  tables: { plans: { path: plans.csv, format: csv } }\ncontract:'),
+    /data\.tables\.plans\.format.*parquet/,
+  ],
   ['broken YAML', 'model: [churn', /churn\.yaml:1:/],
 ])('refuses %s and says where', (_, definition, message) => {
   expect(() => readDefinition(project(definition), 'churn')).toThrow(message);

@@ -91,7 +91,7 @@ test('an import refuses rows without a date and columns that are not there', asy
   );
 });
 
-test('a training set joins each partition with its own labels, through transform and contract', async () => {
+test('a training set joins each partition with its own tables and labels, through transform and contract', async () => {
   const features = async (day: number, scale: number) => ({
     path: await bench.parquet(`f-${day}.parquet`, `SELECT i AS id, (i * ${scale})::FLOAT AS a FROM range(1000) t(i)`),
   });
@@ -102,15 +102,19 @@ test('a training set joins each partition with its own labels, through transform
     keys: ['id'],
     column: 'late',
     positive: '1',
+    only: null,
+  });
+  const partition = async (day: number, scale: number) => ({
+    partition: `2026-01-0${day}`,
+    inputs: [await features(day, scale)],
+    rows: 1000,
+    tables: { plus: [await bench.parquet(`plus-${day}.parquet`, 'SELECT 1 AS plus')] },
+    labels: await labels(day),
   });
   const set = await materialise(
     {
-      partitions: [
-        { partition: '2026-01-01', inputs: [await features(1, 1)], rows: 1000, labels: await labels(1) },
-        { partition: '2026-01-02', inputs: [await features(2, 10)], rows: 1000, labels: await labels(2) },
-      ],
-      tables: {},
-      transform: 'SELECT id, a + 1 AS a FROM features',
+      partitions: [await partition(1, 1), await partition(2, 10)],
+      transform: 'SELECT id, a + plus AS a FROM features CROSS JOIN plus',
       contract: contractOf([column('a', { max: 5001 })]),
       outputFolder: await folder('training'),
     },
@@ -130,10 +134,9 @@ test('a training set joins each partition with its own labels, through transform
 test('two labels for one key are refused: they would double a row', async () => {
   const inputs = [{ path: await bench.parquet('d-f.parquet', 'SELECT 1 AS id, 1::FLOAT AS a') }];
   const files = [await bench.parquet('d-l.parquet', 'SELECT 1 AS id, unnest([0, 1]) AS late')];
-  const labels = { files, keys: ['id'], column: 'late', positive: '1' };
+  const labels = { files, keys: ['id'], column: 'late', positive: '1', only: null };
   const job = {
-    partitions: [{ partition: 'p', inputs, rows: 1, labels }],
-    tables: {},
+    partitions: [{ partition: 'p', inputs, rows: 1, tables: {}, labels }],
     transform: null,
     contract: contractOf([column('a')]),
     outputFolder: await folder('doubled'),
@@ -153,6 +156,7 @@ test('an evaluation gives aligned arrays of labels, scores of each model, slices
       },
     ],
     rows: 3000,
+    tables: {},
     labels: {
       files: [
         await bench.parquet(
@@ -163,13 +167,13 @@ test('an evaluation gives aligned arrays of labels, scores of each model, slices
       keys: ['id'],
       column: 'y',
       positive: 'yes',
+      only: null,
     },
   });
   const signature = binarySignature(['a']);
   const evaluation = await evaluate(
     {
       partitions: [await partition('d1', 3000), await partition('d2', 1000)],
-      tables: {},
       transform: null,
       contract: contractOf([column('a'), column('seg', { type: 'category', role: 'ignore' })]),
       models: [

@@ -60,7 +60,7 @@ function scorePartition(
     {
       inputs: partition.inputs,
       rows: partition.rows,
-      tables: job.tables,
+      tables: partition.tables,
       transform: job.transform,
       contract: job.contract,
       outputColumns: [...new Set([...job.contract.keys, ...job.sliceColumns])],

@@ -11,7 +11,7 @@ import { writeWhole } from '../files.ts';
 import type { LabelSource, MaterialiseJob, RuleCount, TrainingSet } from '../job.ts';
 import { RowRules } from '../row-rules.ts';
 import { Source } from '../source.ts';
-import { identifier, literal, pathLiteral, readerCall } from '../sql.ts';
+import { identifier, literal, pathLiteral, readerCall, rowShareSql } from '../sql.ts';
 import { outputItems, setNull, Vectors } from '../vectors.ts';
 import type { VerbContext } from '../verbs.ts';
 
@@ -75,8 +75,8 @@ async function keepRows(
   path: string,
   context: VerbContext,
 ): Promise<Piece> {
-  const { contract, tables, transform } = job;
-  const { inputs, rows } = partition;
+  const { contract, transform } = job;
+  const { inputs, rows, tables } = partition;
   const source = await Source.open({
     job: { inputs, rows, tables, transform, contract },
     folders: [],
@@ -149,8 +149,10 @@ export async function createLabelView(
 ): Promise<void> {
   const keys = labels.keys.map(identifier).join(', ');
   const label = identifier(labels.column);
+  const chosen = labels.only === null ? 'TRUE' : rowShareSql(labels.only, labels.keys);
   await session.run(
-    `CREATE VIEW ${view} AS SELECT ${keys}, ${label} FROM ${readerCall('parquet', labels.files)} WHERE ${label} IS NOT NULL`,
+    `CREATE VIEW ${view} AS SELECT ${keys}, ${label} FROM ${readerCall('parquet', labels.files)} ` +
+      `WHERE ${label} IS NOT NULL AND ${chosen}`,
   );
   const [found] = await session.rows(
     `SELECT count(*) AS n FROM (SELECT 1 FROM ${view} GROUP BY ${keys} HAVING count(*) > 1)`,
