@@ -3,6 +3,7 @@ import { validateData } from '../checks/validation.ts';
 import type { Contract } from '../domain/contract.ts';
 import { type CheckResult, type Evidence, foldVerdict } from '../domain/evidence.ts';
 import type { Profile } from '../domain/profile.ts';
+import { failpoint } from '../storage/failpoint.ts';
 import type { PartFile } from '../storage/table/predictions-table.ts';
 import { deltaTypeOf, type TableColumn } from '../storage/table/schema.ts';
 import { PermanentFault } from './fault.ts';
@@ -52,6 +53,7 @@ export async function auditJob(services: Services, input: { plan: string; receip
     verdict: evidence.verdict,
     reasons: evidence.reasons.slice(0, 5),
   };
+  failpoint('audit.judged');
   if (evidence.verdict === 'fail') {
     const { partition, generation } = plan;
     const end = { kind: 'ended', partition, generation, outcome: 'blocked', plan: input.plan } as const;
@@ -78,9 +80,11 @@ export async function auditJob(services: Services, input: { plan: string; receip
     profiles: profile === null ? [] : [await catalog.putProfile(profile)],
     evidence: summary.digest,
   };
+  const digest = await catalog.documents.put('job', manifest);
+  failpoint('audit.stored');
   return {
     kind: 'complete',
-    manifest: await catalog.documents.put('job', manifest),
+    manifest: digest,
     rows: manifest.rows,
     evidence: summary,
   } as const;

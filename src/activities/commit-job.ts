@@ -1,5 +1,6 @@
 /** The commit of a job: one entry of the table's log makes the whole generation visible, and the job's log says how it ended. */
 import { Context } from '@temporalio/activity';
+import { failpoint } from '../storage/failpoint.ts';
 import type { JobManifest } from './audit-job.ts';
 import type { ScoringPlan } from './scoring-plan.ts';
 import { predictionsOf, type Services } from './services.ts';
@@ -11,6 +12,7 @@ export async function commitJob(services: Services, input: { plan: string; manif
   const definition = await catalog.definition(plan.definition);
   const { model, partition, generation } = plan;
   const { workflowExecution, attempt } = Context.current().info;
+  failpoint('commit.before');
   const outcome = await predictionsOf(services, definition).commit({
     partition,
     generation,
@@ -22,6 +24,7 @@ export async function commitJob(services: Services, input: { plan: string; manif
     runId: workflowExecution?.runId ?? '',
     attempt,
   });
+  failpoint('commit.written');
   const end = { kind: 'ended', partition, generation, plan: input.plan, profiles: manifest.profiles } as const;
   const versions = plan.versions.map(({ version }) => version);
   if (outcome.kind === 'fenced') {
@@ -45,5 +48,6 @@ export async function commitJob(services: Services, input: { plan: string; manif
     modelVersions: versions,
     reason,
   });
+  failpoint('commit.recorded');
   return { kind: 'committed', tableVersion: outcome.version, rows, versions } as const;
 }

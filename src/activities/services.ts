@@ -1,5 +1,6 @@
 /** What activities work with, made once per process; see `workers/services.ts` for how. */
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Context } from '@temporalio/activity';
 import type { Client } from '@temporalio/client';
@@ -54,8 +55,11 @@ export async function fetchedBaseline(services: Services, digest: string): Promi
   const folder = join(services.scratch, 'baselines');
   await mkdir(folder, { recursive: true });
   const path = join(folder, `${digest}.json`);
-  // Byte for byte the document, because its digest is what profiles name.
-  await writeFile(path, canonicalJson(await services.catalog.baseline(digest)));
+  // Byte for byte the document, because its digest is what profiles name. Chunks beside this one read the same file: it
+  // appears whole.
+  const arriving = `${path}.${randomUUID()}`;
+  await writeFile(arriving, canonicalJson(await services.catalog.baseline(digest)));
+  await rename(arriving, path);
   return path;
 }
 

@@ -13,8 +13,8 @@ export interface Environment {
   readonly cacheFolder: string;
   /** Folders of `PATH`. */
   readonly path: readonly string[];
-  /** `ALMANAC_FAILPOINT`: `name` or `name:n`; kills the process at the n-th passing of that point. Tests only. */
-  readonly failpoint: string | null;
+  /** `ALMANAC_FAILPOINTS`: where a worker kills or freezes itself (`storage/failpoint.ts`). Tests only. */
+  readonly failpoints: string | null;
   readonly user: string;
   readonly ci: boolean;
 }
@@ -26,7 +26,7 @@ export function readEnvironment(env: NodeJS.ProcessEnv = process.env): Environme
     data: text(env['ALMANAC_DATA']),
     cacheFolder: join(text(env['XDG_CACHE_HOME']) ?? join(homedir(), '.cache'), 'almanac'),
     path: (env['PATH'] ?? '').split(':').filter(folder => folder !== ''),
-    failpoint: text(env['ALMANAC_FAILPOINT']),
+    failpoints: text(env['ALMANAC_FAILPOINTS']),
     user: text(env['USER']) ?? userInfo().username,
     ci: text(env['CI']) !== null,
   };

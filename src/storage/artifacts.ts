@@ -2,6 +2,7 @@
  * Artifacts: files under their own digest, and bundles of them. A bundle's manifest is a document, so that its digest
  * covers every byte and every path of the folder.
  */
+import { randomUUID } from 'node:crypto';
 import { mkdir, readdir, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join, relative, resolve, sep } from 'node:path';
 import type { Bundle } from '../domain/model-version.ts';
@@ -43,7 +44,8 @@ export class Artifacts {
   async fetchFile(digest: Digest, path: string): Promise<void> {
     const key = keys.artifact(digest);
     await mkdir(dirname(path), { recursive: true });
-    const arriving = `${path}.arriving`;
+    // A name of its own: activities side by side fetch the same file, and one must not cut off what the other publishes.
+    const arriving = `${path}.${randomUUID()}`;
     let problem = '';
     for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
       const answer = await this.#store.download(key, arriving);

@@ -9,6 +9,7 @@ import { createActivities } from '../activities/index.ts';
 import { silenceSdkNodeWarning } from '../config/environment.ts';
 import { openProject } from '../config/project.ts';
 import { givenServer, localTarget } from '../dev/given-server.ts';
+import { armFailpoints } from '../storage/failpoint.ts';
 import { createWorkers } from './create.ts';
 import { parseRoles } from './roles.ts';
 import { openServices } from './services.ts';
@@ -37,6 +38,7 @@ Runtime.install({
 });
 
 const project = openProject(values.project);
+armFailpoints(project.environment.failpoints);
 const namespace = values.namespace ?? project.temporal.namespace;
 const target =
   values.address === undefined
