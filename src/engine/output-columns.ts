@@ -55,20 +55,20 @@ export class OutputColumns {
   sql(value: string, scoredAt: string): string {
     const at = (index: number) => (this.width === 1 ? value : `${value}[${index + 1}]`);
     const armIndex = at(this.width - 1);
-    const byArm = (pick: (arm: Arm) => string) =>
+    const byArm = (values: readonly string[]) =>
       this.hasArm
-        ? `CASE CAST(${armIndex} AS INTEGER) ${this.#arms.map((arm, index) => `WHEN ${index} THEN ${pick(arm)}`).join(' ')} END`
-        : pick(this.#arms[0]!);
+        ? `CASE CAST(${armIndex} AS INTEGER) ${values.map((sql, index) => `WHEN ${index} THEN ${sql}`).join(' ')} END`
+        : values[0]!;
     const columns = predictionColumns(this.#signature);
     const predictions = columns.map((name, index) => `${this.#prediction(index, at)} AS ${identifier(name)}`);
     const stamps = [
-      `CAST(${byArm(arm => String(arm.version))} AS INTEGER) AS model_version`,
+      `CAST(${byArm(this.#arms.map(arm => String(arm.version)))} AS INTEGER) AS model_version`,
       `CAST(${literal(scoredAt)} AS TIMESTAMPTZ) AS scored_at`,
     ];
     return [
       ...predictions,
       ...(this.#stamped ? stamps : []),
-      ...(this.hasArm ? [`${byArm(arm => literal(arm.name))} AS arm`] : []),
+      ...(this.hasArm ? [`${byArm(enumLiterals(this.#arms.map(arm => arm.name)))} AS arm`] : []),
     ].join(', ');
   }
 
@@ -88,7 +88,16 @@ export class OutputColumns {
 /** Classes that are all whole numbers stay numbers (BIGINT); others are texts. */
 function classLiterals(classes: readonly string[]): readonly string[] {
   const whole = classes.every(name => /^-?\d{1,18}$/.test(name));
-  return classes.map(name => (whole ? `CAST(${name} AS BIGINT)` : literal(name)));
+  return whole ? classes.map(name => `CAST(${name} AS BIGINT)`) : enumLiterals(classes);
+}
+
+/**
+ * Few texts in many rows, as values of an ENUM: Parquet has them as plain strings either way, but its dictionary is the
+ * type's own, where texts are looked up row by row (0.1 µs each, a quarter of a whole no-op pass).
+ */
+function enumLiterals(texts: readonly string[]): readonly string[] {
+  const type = `ENUM(${[...new Set(texts)].map(literal).join(', ')})`;
+  return texts.map(text => `CAST(${literal(text)} AS ${type})`);
 }
 
 /** Names must be unique in the output, or a reader would see one column and lose the other. */
