@@ -53,10 +53,14 @@ export interface ScoreChunkJob {
   readonly dataset?: string;
   /** Folder for results: predictions.parquet, shadow-v<n>.parquet, quarantine.parquet, profile.json. */
   readonly outputFolder: string;
-  /** Rows per model call; 2,048 (one vector of DuckDB) is best on a CPU. */
+  /** Rows per model call; 2,048 (one vector of DuckDB) is best on a CPU, and where a GPU starts to look for its best. */
   readonly batchRows: number;
   readonly device: 'require' | 'prefer' | 'off';
+  /** Which provider `device` means. Default `cuda`; `webgpu` is experimental. */
+  readonly provider?: GpuProvider;
 }
+
+export type GpuProvider = 'cuda' | 'webgpu';
 
 /** How many rows broke one rule of the contract. */
 export interface RuleCount {
@@ -80,6 +84,10 @@ export interface ScorerUsed {
   readonly reason: string;
   /** Execution provider → number of graph nodes it ran. */
   readonly providers: Readonly<Record<string, number>>;
+  /** The operators of each provider, where they were observed in a run. */
+  readonly operators?: Readonly<Record<string, readonly string[]>>;
+  /** Rows per call where the model runs on a thread of its own. */
+  readonly batchRows?: number;
 }
 
 export interface ChunkReceipt {

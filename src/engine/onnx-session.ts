@@ -53,6 +53,8 @@ export interface SessionOptions {
   /** In order of preference; `['cpu']` by default. An absent provider throws, nothing falls back by itself. */
   readonly executionProviders?: readonly string[];
   readonly extra?: Readonly<Record<string, string>>;
+  /** Record which provider runs which node, until `endProfiling`, into a file whose path starts with this. */
+  readonly profilePrefix?: string;
 }
 
 /** Names of ONNX Runtime's element types, by number. */
@@ -95,6 +97,9 @@ export class OnnxSession {
         graphOptimizationLevel: 'all',
         logSeverityLevel: 3,
         executionProviders: options.executionProviders ?? ['cpu'],
+        ...(options.profilePrefix === undefined
+          ? {}
+          : { enableProfiling: true, profileFilePrefix: options.profilePrefix }),
         extra: { session: { intra_op: { allow_spinning: '0' }, ...options.extra } },
       });
     } catch (error) {
@@ -125,6 +130,11 @@ export class OnnxSession {
     const fetches: Record<string, null> = {};
     for (const name of outputs) fetches[name] = null;
     return this.#native.run(feeds, fetches, {});
+  }
+
+  /** Writes the file of `profilePrefix`; the session goes on without recording. */
+  endProfiling(): void {
+    this.#native.endProfiling();
   }
 
   close(): void {

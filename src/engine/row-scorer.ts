@@ -6,6 +6,7 @@
 import type { DuckDBType } from '@duckdb/node-api';
 import { ArgumentList } from './arguments.ts';
 import { armSql, outputColumns, writeRows } from './arms.ts';
+import type { BatchQueue } from './batched/queue.ts';
 import { ChunkProfile } from './chunk-profile.ts';
 import { EngineFault } from './fault.ts';
 import type { ModelToScore, ScoreChunkJob } from './job.ts';
@@ -57,8 +58,12 @@ export class RowScorer {
     this.#scores = new Float32Array(parts.vectorRows);
   }
 
-  /** `vectorRows`: the most rows that `score` will be given at once. */
-  static async load(job: ScoreChunkJob, source: Source, vectorRows: number): Promise<RowScorer> {
+  /** `vectorRows`: the most rows that `score` will be given at once; `scratch`: a folder for passing files. */
+  static async load(
+    job: ScoreChunkJob,
+    source: Source,
+    { vectorRows, scratch }: { readonly vectorRows: number; readonly scratch: string },
+  ): Promise<RowScorer> {
     const args = new ArgumentList(source.columns);
     const rules = new RowRules(job.contract, args, vocabularies(job.models));
     const order = [...job.models].sort(
@@ -68,9 +73,12 @@ export class RowScorer {
     const served: Scorer[] = [];
     const shadows: Shadow[] = [];
     for (const { version, onnx, signature, scorer: wanted, part } of order) {
-      const { contract, device } = job;
-      const options = { version, onnx, signature, scorer: wanted, contract, rowsMax: batchRows, args, device };
-      const scorer = await loadScorer(options);
+      const { contract, device, provider = 'cuda' } = job;
+      const scorer = await loadScorer({
+        ...{ version, onnx, signature, scorer: wanted, contract, args, device, provider, scratch },
+        rowsMax: batchRows,
+        batchRows: job.batchRows,
+      });
       if (part.kind === 'shadow') shadows.push({ scorer, kept: new KeptRows(scorer) });
       else served.push(scorer);
     }
@@ -85,6 +93,11 @@ export class RowScorer {
 
   get scorers(): readonly Scorer[] {
     return [...this.#served, ...this.shadows.map(shadow => shadow.scorer)];
+  }
+
+  /** Of the models that answer in their own time: rows are offered to them before `score` is called. */
+  get queues(): readonly BatchQueue[] {
+    return this.scorers.flatMap(({ queue }) => (queue === undefined ? [] : [queue]));
   }
 
   /** The vectors that `score` wants, as SQL over the source's columns, and their types. */

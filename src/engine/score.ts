@@ -1,6 +1,7 @@
 /**
  * Scoring one chunk in one pass (strategy A): the models run inside `COPY (SELECT keys, row_function(columns…) …)`, as a
- * JavaScript function over DuckDB's vectors. Rules, models and profile look at the same vectors.
+ * JavaScript function over DuckDB's vectors. Rules, models and profile look at the same vectors. Models that answer in
+ * their own time need two passes (strategy B, `stream-score.ts`).
  *
  *   read_parquet ─► transform ─► row_function ─► predictions.parquet
  *                                   ├─ rules: NULL for rows that go to quarantine
@@ -21,6 +22,7 @@ import type { Numbers } from './scorer.ts';
 import { Source } from './source.ts';
 import { identifier, literal, pathLiteral } from './sql.ts';
 import { SqlFunctions } from './sql-functions.ts';
+import { keepTransformed, StreamedRows } from './stream-score.ts';
 import { outputItems, setNull, Vectors } from './vectors.ts';
 import type { VerbContext } from './verbs.ts';
 
@@ -33,7 +35,12 @@ export async function scoreChunk(job: ScoreChunkJob, context: VerbContext): Prom
   const cpu = process.cpuUsage();
   const source = await Source.open({ job, folders: [job.outputFolder], context });
   try {
-    const scan = new ChunkScan(job, source, await RowScorer.load(job, source, VECTOR_ROWS), context);
+    const scan = new ChunkScan(
+      job,
+      source,
+      await RowScorer.load(job, source, { vectorRows: VECTOR_ROWS, scratch: context.scratch }),
+      context,
+    );
     const predictions = await scan.writePredictions();
     const shadows = await scan.writeShadows(predictions);
     const quarantine = await scan.writeQuarantine();
@@ -96,25 +103,17 @@ class ChunkScan {
   /** The pass over the rows. Null when there are no models: then rules and profile are all that is wanted. */
   async writePredictions(): Promise<WrittenFile | null> {
     const { outputColumns: passed, outputFolder, scoredAt } = this.#job;
-    const { output, argumentSql, argumentTypes } = this.#rows;
-    this.#functions.register({
-      name: 'almanac_row',
-      parameterTypes: argumentTypes,
-      returnType: output?.type ?? FLOAT,
-      call: (input, vector) => this.#scoreVector(input, vector),
-    });
+    const { output, queues } = this.#rows;
     if (output === null) {
-      await this.#functions.run(
-        `SELECT count(almanac_p) FROM (SELECT almanac_row(${argumentSql}) AS almanac_p FROM (${this.#source.sql}))`,
-      );
+      await this.#functions.run(`SELECT count(almanac_p) FROM (${this.#inOnePass([])})`);
       this.#assertAllRows(null);
       return null;
     }
     assertOutputNames(passed, output);
     const keys = passed.map(identifier);
+    const scored = queues.length === 0 ? this.#inOnePass(keys) : await this.#inTwoPasses(keys, output);
     const select =
-      `SELECT ${[...keys, output.sql('almanac_p', scoredAt)].join(', ')} FROM ` +
-      `(SELECT ${[...keys, `almanac_row(${argumentSql}) AS almanac_p`].join(', ')} FROM (${this.#source.sql})) ` +
+      `SELECT ${[...keys, output.sql('almanac_p', scoredAt)].join(', ')} FROM (${scored}) ` +
       `WHERE almanac_p IS NOT NULL`;
     return writeWhole(join(outputFolder, 'predictions.parquet'), async temporary => {
       await this.#functions.run(`COPY (${select}) TO ${literal(temporary)} ${PARQUET}`);
@@ -125,6 +124,44 @@ class ChunkScan {
       this.#assertAllRows(written);
       return written;
     });
+  }
+
+  /** Strategy A: a SELECT of the keys and `almanac_p`, which scores the rows as it reads them. */
+  #inOnePass(keys: readonly string[]): string {
+    const { output, argumentSql, argumentTypes } = this.#rows;
+    this.#functions.register({
+      name: 'almanac_row',
+      parameterTypes: argumentTypes,
+      returnType: output?.type ?? FLOAT,
+      call: (input, vector) => this.#scoreVector(input, vector),
+    });
+    return `SELECT ${[...keys, `almanac_row(${argumentSql}) AS almanac_p`].join(', ')} FROM (${this.#source.sql})`;
+  }
+
+  /** Strategy B: all rows are scored now; the SELECT looks them up. */
+  async #inTwoPasses(keys: readonly string[], output: OutputColumns): Promise<string> {
+    const { sql } = this.#source;
+    const { relation, rows: rowCount } =
+      this.#job.transform === null ? { relation: sql, rows: this.#job.rows } : await keepTransformed(this.#source);
+    const { queues } = this.#rows;
+    const scored = (rows: number, quarantined: number) => this.#count(rows, quarantined);
+    const kept = await StreamedRows.score({
+      source: this.#source,
+      rows: this.#rows,
+      queues,
+      output,
+      rowCount,
+      relation,
+      scored,
+    });
+    this.#functions.register({
+      name: 'almanac_answer',
+      parameterTypes: [BIGINT],
+      returnType: output.type,
+      call: (input, vector) => kept.lookUp(input, vector),
+    });
+    const columns = [...keys, 'almanac_answer(almanac_number - 1) AS almanac_p'].join(', ');
+    return `SELECT ${columns} FROM (SELECT *, row_number() OVER () AS almanac_number FROM (${relation}))`;
   }
 
   /** Shadow predictions with the same keys, in the same order, beside the predictions. */
@@ -197,10 +234,14 @@ class ChunkScan {
   #scoreVector(input: DuckDBDataChunk, vector: DuckDBVector): void {
     const vectors = new Vectors(input, this.#rows.argumentTypes.length);
     const quarantined = this.#rows.score(vectors, outputItems(vector) as Numbers);
-    this.#rowsRead += vectors.rows;
-    this.#rowsQuarantined += quarantined.length;
     setNull(vector, quarantined, vectors.rows);
     vector.flush();
+    this.#count(vectors.rows, quarantined.length);
+  }
+
+  #count(rows: number, quarantined: number): void {
+    this.#rowsRead += rows;
+    this.#rowsQuarantined += quarantined;
     this.#context.progress({ done: this.#rowsRead, total: this.#job.rows, unit: 'rows', resume: null });
   }
 

@@ -1,13 +1,18 @@
 /** A loaded model as a function from a vector of rows to numbers: the same shape for ONNX Runtime and compiled trees. */
+import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { Contract } from '../domain/contract.ts';
 import type { OutputTensor, Signature, TensorType } from '../domain/signature.ts';
 import { readModel } from '../onnx/read.ts';
 import type { ArgumentList } from './arguments.ts';
+import type { FeedSpec } from './batched/messages.ts';
+import { BatchQueue } from './batched/queue.ts';
+import { BatchSession } from './batched/session.ts';
 import { columnMajorModel } from './column-major.ts';
-import { assertGpuHasOperators, demandGpu, openOnGpu } from './device.ts';
+import { assertGpuHasOperators, demandGpu, type GpuModel, openOnGpu } from './device.ts';
 import { EngineFault } from './fault.ts';
-import type { ScoreChunkJob, ScorerUsed } from './job.ts';
+import type { GpuProvider, ScoreChunkJob, ScorerUsed } from './job.ts';
 import { cachedModel } from './model-cache.ts';
 import { OnnxSession, type OnnxTensor } from './onnx-session.ts';
 import { type FilledTensor, type Layout, TensorFiller } from './tensors.ts';
@@ -23,6 +28,8 @@ export interface Scorer {
   readonly width: number;
   /** Predictions of the rows [from, to), row after row; valid until the next call. */
   score(vectors: Vectors, from: number, to: number): Numbers;
+  /** Set when the model answers in its own time: rows are offered here first, and `score` gives the answers in order. */
+  readonly queue?: BatchQueue;
   used(): ScorerUsed;
 }
 
@@ -32,17 +39,30 @@ export interface ScorerOptions {
   readonly signature: Signature;
   readonly contract: Contract;
   readonly args: ArgumentList;
+  /** The most rows that `score` is asked for at once. */
   readonly rowsMax: number;
+  /** Rows per call that the job asks for; more than `rowsMax` need a queue. */
+  readonly batchRows: number;
   readonly scorer: 'auto' | 'onnxruntime';
   readonly device: ScoreChunkJob['device'];
+  readonly provider: GpuProvider;
+  readonly scratch: string;
 }
 
 export async function loadScorer(options: ScorerOptions): Promise<Scorer> {
   const label = `model version ${options.version} (${options.onnx})`;
-  const loaded = await cachedModel(options.onnx, `${options.scorer} ${options.device}`, () =>
+  const { scorer, device, provider, batchRows } = options;
+  const loaded = await cachedModel(options.onnx, `${scorer} ${device} ${provider} ${batchRows}`, () =>
     loadModel(options, label),
   );
-  return loaded.kind === 'trees' ? treeScorer(options, loaded, label) : onnxScorer(options, loaded, label);
+  switch (loaded.kind) {
+    case 'trees':
+      return treeScorer(options, loaded, label);
+    case 'batches':
+      return batchScorer(options, loaded, label);
+    case 'session':
+      return onnxScorer(options, loaded, label);
+  }
 }
 
 interface LoadedSession {
@@ -55,22 +75,28 @@ interface LoadedSession {
   close(): void;
 }
 
+/** A model on a thread of its own. */
+interface LoadedBatches {
+  readonly kind: 'batches';
+  readonly session: BatchSession;
+  readonly reason: string;
+  close(): void;
+}
+
 /**
  * Compiled trees where they may; otherwise the model on a GPU where one is wanted and there, or on the CPU as it is or,
  * where it can, changed to take columns.
  */
-async function loadModel(
-  { onnx, signature, scorer, device }: ScorerOptions,
-  label: string,
-): Promise<LoadedTrees | LoadedSession> {
+async function loadModel(options: ScorerOptions, label: string): Promise<LoadedTrees | LoadedSession | LoadedBatches> {
+  const { onnx, signature, scorer, device, provider } = options;
   const bytes = await readFile(onnx);
   const session = OnnxSession.load(bytes, label);
   assertSignature(session, signature, label);
   const { node: nodes } = readModel(bytes).graph;
   if (device === 'require') {
     session.close();
-    assertGpuHasOperators(nodes, label);
-    return sessionOf(demandGpu(bytes, label), 'rows', {}, 'on CUDA, as required');
+    assertGpuHasOperators(nodes, label, provider);
+    return batchesOf(await demandGpu(gpuModel(options, bytes, label)), `on ${provider}, as required`);
   }
   const trees =
     scorer === 'onnxruntime'
@@ -78,17 +104,43 @@ async function loadModel(
       : await loadTrees(bytes, signature, session, predictionOutput(signature, label).name);
   if (trees.kind === 'trees') return trees;
 
-  const gpu = device === 'prefer' ? openOnGpu(bytes) : null;
+  const gpu = device === 'prefer' ? await openOnGpu(gpuModel(options, bytes, label)) : null;
   if (gpu?.kind === 'open') {
     session.close();
-    return sessionOf(gpu.session, 'rows', {}, `${trees.reason}; on CUDA, operators it lacks on the CPU`);
+    return batchesOf(gpu.session, `${trees.reason}; on ${provider}, operators it lacks on the CPU`);
   }
   const reason = gpu === null ? trees.reason : `${trees.reason}; on the CPU: ${gpu.reason}`;
+  if (options.batchRows > options.rowsMax) {
+    session.close();
+    const model = { ...gpuModel(options, bytes, label), provider: 'cpu' };
+    return batchesOf(await BatchSession.open(model), `${reason}; in batches larger than a vector`);
+  }
   const providers = { CPUExecutionProvider: nodes.length };
   const columns = scorer === 'onnxruntime' ? null : columnMajorModel(bytes);
   if (columns === null) return sessionOf(session, 'rows', providers, reason);
   session.close();
   return sessionOf(OnnxSession.load(columns, label), 'columns', providers, reason);
+}
+
+function gpuModel(options: ScorerOptions, model: Uint8Array, label: string): GpuModel {
+  const { signature, provider, batchRows, scratch } = options;
+  return {
+    model,
+    label,
+    provider,
+    feeds: feedSpecs(signature),
+    output: predictionOutput(signature, label).name,
+    profilePrefix: join(scratch, `placement-${randomUUID()}`),
+    batchRows,
+  };
+}
+
+function feedSpecs(signature: Signature): readonly FeedSpec[] {
+  return signature.inputs.map(({ name, type, rank, columns }) => ({ name, type, rank, width: columns.length }));
+}
+
+function batchesOf(session: BatchSession, reason: string): LoadedBatches {
+  return { kind: 'batches', session, reason, close: () => session.close() };
 }
 
 function sessionOf(
@@ -113,6 +165,37 @@ function onnxScorer(options: ScorerOptions, loaded: LoadedSession, label: string
       scorer: 'onnxruntime',
       reason: loaded.reason,
       providers: loaded.providers,
+    }),
+  };
+}
+
+/** Rows go through the queue before they are asked for; trees and other models of the job are called as ever. */
+function batchScorer(options: ScorerOptions, { session, reason }: LoadedBatches, label: string): Scorer {
+  const { version, signature, contract, args, rowsMax } = options;
+  const output = predictionOutput(signature, label);
+  const { placement, batchRows, tried } = session.opened;
+  const queue = new BatchQueue({
+    session,
+    feeds: feedSpecs(signature),
+    filler: new TensorFiller(signature, contract, args, rowsMax, 'rows'),
+    read: (tensor, rows) => predictionsOf(tensor, output, signature, rows, label),
+    width: predictionWidth(signature),
+    batchRows,
+  });
+  const sweep = tried.map(({ rows, rowsPerSecond }) => `${rows}: ${rowsPerSecond}/s`).join(', ');
+  return {
+    version,
+    signature,
+    width: predictionWidth(signature),
+    queue,
+    score: (_vectors, from, to) => queue.take(to - from),
+    used: () => ({
+      version,
+      scorer: 'onnxruntime',
+      reason: sweep === '' ? reason : `${reason}; rows per second by batch: ${sweep}`,
+      providers: placement.nodes,
+      operators: placement.operators,
+      batchRows,
     }),
   };
 }

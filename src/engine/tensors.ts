@@ -86,9 +86,9 @@ function planTexts(input: InputTensor, fillers: readonly Filler[], dimsOf: (rows
   };
 }
 
-type NumericArray = Exclude<TensorData, readonly string[]>;
+export type NumericArray = Exclude<TensorData, readonly string[]>;
 
-function newArray(type: InputTensor['type'], length: number): NumericArray {
+export function newArray(type: InputTensor['type'], length: number): NumericArray {
   switch (type) {
     case 'float32':
       return new Float32Array(length);

@@ -4,7 +4,8 @@
  *
  *   control: [generation, step, tasks, next task, tasks done, failed]
  */
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
+import { startThread } from '../../engine/start-thread.ts';
 import type { Layout, Workspace } from './layout.ts';
 import { runTask } from './steps.ts';
 
@@ -99,20 +100,11 @@ function controlOf(memory: WebAssembly.Memory, layout: Layout): Int32Array {
 }
 
 function startHelper(workerData: HelperData, control: Int32Array): Worker {
-  const fromSource = import.meta.url.endsWith('.ts');
-  const entry = new URL(fromSource ? './helper-thread.ts' : './helper-thread.js', import.meta.url);
-  const worker = fromSource ? startFromSource(entry, workerData) : new Worker(entry, { workerData });
+  const worker = startThread(new URL('./helper-thread.ts', import.meta.url), workerData);
   worker.on('error', error => {
     Atomics.store(control, FAILED, 1);
     process.stderr.write(`gbdt: a training thread ended: ${error.stack ?? error.message}\n`);
   });
   worker.unref();
   return worker;
-}
-
-/** On Node 20 a thread ignores `--import tsx`, so it registers the loader itself. */
-function startFromSource(entry: URL, workerData: HelperData): Worker {
-  const loader = import.meta.resolve('tsx/esm/api');
-  const code = `import('${loader}').then(({ tsImport }) => tsImport('${entry.href}', '${import.meta.url}'))`;
-  return new Worker(code, { eval: true, execArgv: [], workerData });
 }
