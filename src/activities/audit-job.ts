@@ -10,6 +10,7 @@ import { PermanentFault } from './fault.ts';
 import { assertPinned } from './inputs.ts';
 import type { Work } from './long.ts';
 import { mergedProfile } from './profiles.ts';
+import { isArtifact, publishQuarantine, type QuarantinedPart } from './quarantine.ts';
 import { type ChunkRecord, type Receipts, sumOf } from './score-chunks.ts';
 import type { ScoringPlan } from './scoring-plan.ts';
 import { contractOf, type Services } from './services.ts';
@@ -27,7 +28,7 @@ export interface JobManifest {
     readonly artifacts: readonly string[];
     readonly rows: number;
   }[];
-  readonly quarantine: readonly string[];
+  readonly quarantine: readonly QuarantinedPart[];
   readonly profiles: readonly string[];
   readonly evidence: string;
 }
@@ -39,7 +40,12 @@ export async function auditJob(services: Services, input: { plan: string; receip
   for (const digest of input.receipts)
     chunks.push(...(await catalog.documents.get<Receipts>('receipts', digest)).chunks);
   assertComplete(plan, chunks);
-  await assertPinned(services, plan.inputs, work);
+  // A repaired file is named by its digest and cannot change.
+  await assertPinned(
+    services,
+    plan.inputs.filter(({ path }) => !isArtifact(path)),
+    work,
+  );
 
   const contract = await contractOf(services, plan.versions[0]?.bundle ?? '');
   const profile = await mergedProfile(
@@ -54,7 +60,10 @@ export async function auditJob(services: Services, input: { plan: string; receip
     reasons: evidence.reasons.slice(0, 5),
   };
   failpoint('audit.judged');
+  const quarantine = chunks.flatMap(chunk => (chunk.quarantine === null ? [] : [chunk.quarantine]));
   if (evidence.verdict === 'fail') {
+    // What blocks a partition is what somebody has to look at: its rows are kept although nothing else is published.
+    await publishQuarantine(services, { plan, planDigest: input.plan, parts: quarantine });
     const { partition, generation } = plan;
     const end = { kind: 'ended', partition, generation, outcome: 'blocked', plan: input.plan } as const;
     const reason = evidence.reasons.join('; ');
@@ -76,7 +85,7 @@ export async function auditJob(services: Services, input: { plan: string; receip
     rows: sumOf(chunks, 'rowsScored'),
     rowsQuarantined: sumOf(chunks, 'rowsQuarantined'),
     shadows: shadowsOf(chunks),
-    quarantine: chunks.flatMap(chunk => (chunk.quarantine === null ? [] : [chunk.quarantine])),
+    quarantine,
     profiles: profile === null ? [] : [await catalog.putProfile(profile)],
     evidence: summary.digest,
   };

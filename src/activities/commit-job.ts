@@ -2,6 +2,7 @@
 import { Context } from '@temporalio/activity';
 import { failpoint } from '../storage/failpoint.ts';
 import type { JobManifest } from './audit-job.ts';
+import { publishQuarantine } from './quarantine.ts';
 import type { ScoringPlan } from './scoring-plan.ts';
 import { predictionsOf, type Services } from './services.ts';
 
@@ -38,6 +39,8 @@ export async function commitJob(services: Services, input: { plan: string; manif
     });
     return outcome;
   }
+  // After the predictions: only a generation that counts may say which rows are held.
+  await publishQuarantine(services, { plan, planDigest: input.plan, parts: manifest.quarantine });
   const { rows } = manifest;
   const reason = `${rows} rows, ${manifest.rowsQuarantined} in quarantine`;
   await catalog.recordJobEnd(model, {

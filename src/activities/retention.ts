@@ -1,6 +1,7 @@
 /** Retention of predictions: superseded generations whose time is over, and files that no reader may want. */
 import { collectUntilQuiet } from '../storage/collector.ts';
 import { beating } from './long.ts';
+import { quarantineOf } from './quarantine.ts';
 import { predictionsOf, type Services } from './services.ts';
 import type { DataActivities } from './types.ts';
 
@@ -18,7 +19,9 @@ export function createRetention(services: Services): Pick<DataActivities, 'retai
         const now = new Date(Date.parse(`${date}T00:00:00Z`) + dayMs);
         const ports = { ...services.ports, clock: { now: () => now } };
         const policy = { undecidedMs, supersededMs: supersededDays * dayMs, minGenerations };
-        const reports = await collectUntilQuiet(ports, predictionsOf(services, definition), policy);
+        const tables = [predictionsOf(services, definition), quarantineOf(services, definition.model)];
+        const reports = [];
+        for (const table of tables) reports.push(...(await collectUntilQuiet(ports, table, policy)));
         const deletedFiles = reports.reduce((sum, report) => sum + report.deleted.length, 0);
         const deletedBytes = reports.reduce((sum, report) => sum + report.deletedBytes, 0);
         work.report({ done: deletedFiles, unit: 'files' });

@@ -127,6 +127,30 @@ ofVersion(tableCommand('export', 'copy the part files of a version into a new fo
   .argument('<folder>')
   .action(async (model, folder, options) => (await import('./table.ts')).exportTable(model, folder, options));
 
+const quarantine = program.command('quarantine').description('rows that broke a rule of the contract');
+quarantine
+  .command('list')
+  .description('partitions with quarantined rows, by rule; with --partition the rows')
+  .argument('[model]')
+  .option('--partition <date>')
+  .option('--limit <n>', 'rows shown', '50')
+  .option('--project <folder>', 'the project (default: the current folder)')
+  .option('--json', 'one JSON document on stdout, nothing else')
+  .action(async (model, options) => (await import('./quarantine.ts')).list(model, options));
+quarantine
+  .command('replay')
+  .description('bring repaired rows back: the partition is scored as its next generation')
+  .argument('<model>')
+  .requiredOption('--partition <date>')
+  .option(
+    '--file <file>',
+    "keys and repaired columns as CSV, JSON lines or Parquet (default: the partition's own files)",
+  )
+  .option('--detach', 'do not wait for its end')
+  .option('--project <folder>', 'the project (default: the current folder)')
+  .option('--json', 'one JSON document on stdout, nothing else')
+  .action(async (model, options) => (await import('./quarantine.ts')).replay(model, options));
+
 /** A command that starts a workflow. */
 function startCommand(name: string, description: string): Command {
   return projectCommand(name, description).argument('<model>').option('--detach', 'do not wait for its end');

@@ -7,6 +7,7 @@
  *     documents/<kind>/<digest>.json     canonical JSON under its own SHA-256
  *     artifacts/<digest>                 model files under their own SHA-256
  *     <output>/_delta_log/<20 digits>.json, <output>/partition=<p>/…parquet     a table of predictions
+ *     quarantine/<model>/…                 a table of quarantined rows
  *     audit/                             log: erasures and other acts that must be accounted for
  */
 
@@ -30,6 +31,9 @@ export const keys = {
   logEntry: (prefix: string, number: number) => `${prefix}/${padded(number)}.json`,
   /** A run of entries in one object; a copy that only makes reading faster. */
   logSegment: (prefix: string, first: number) => `${prefix}/segments/${padded(first)}.ndjson`,
+
+  /** Root of the table of a model's quarantined rows. */
+  quarantine: (model: string) => `quarantine/${segment(model)}`,
 
   deltaLog: (root: string) => `${root}/_delta_log`,
   /** Segments stay outside `_delta_log`: Delta readers list that folder. */
