@@ -1,40 +1,37 @@
-/** The kernel's lookup table for one column: from a cell to the first edge that may lie at or above the value. */
+/** The kernel's lookup table for one column: from a cell to the first bin that may hold the value. */
 import { binOf } from '../../stats/histogram.ts';
-import { type Precision, TABLE_CELLS } from './kernel.ts';
+import { type Precision, RECORD_BYTES, type Search, TABLE_CELLS } from './kernel.ts';
 
 export interface LookupTable {
   readonly low: number;
   readonly scale: number;
-  /** Per cell the byte offset of its first edge, plus 1 when several edges lie in the cell. */
+  /** Per cell the byte offset of its first bin's record, plus 1 where the kernel must walk on from there. */
   readonly entries: Uint16Array;
+  readonly search: Search;
 }
 
-/** Offsets are 16-bit numbers and 64-bit edges take 8 bytes. */
-export const EDGES_MAX = 8_000;
+/** Offsets of records are 16-bit numbers, and one bin lies above the last edge. */
+export const EDGES_MAX = Math.floor(0xffff / RECORD_BYTES) - 1;
 
 /** How many edges of each side the table may leave outside: tails stretch the cells but hold little mass. */
 const TRIMS = [0, 1, 2, 4, 8, 16, 32];
 
-/**
- * Chooses the range of the table so that as few bins as possible (each about 1 % of the rows) fall into cells with several
- * edges. Deterministic in the edges.
- */
+/** What a bin (about 1 % of the rows) costs, by the number of edges in the cell of its upper edge. */
+const COST_OF_PAIR = 1;
+const COST_OF_WALK = 4;
+
+/** Chooses the range of the table so that as few bins as possible fall into crowded cells. Deterministic in the edges. */
 export function buildLookupTable(edges: readonly number[], precision: Precision): LookupTable {
-  let best: LookupTable | null = null;
-  let bestCost = Infinity;
+  let best = tableOver(edges, precision, 0);
   for (const trim of TRIMS) {
-    if (trim > 0 && 2 * trim + 2 > edges.length) break;
+    if (best.cost === 0 || 2 * trim + 2 > edges.length) break;
     const table = tableOver(edges, precision, trim);
-    const cost = edges.filter(edge => isCrowded(table, precision, edge)).length;
-    if (cost < bestCost) {
-      best = table;
-      bestCost = cost;
-    }
+    if (table.cost < best.cost) best = table;
   }
-  return best ?? tableOver(edges, precision, 0);
+  return best;
 }
 
-function tableOver(edges: readonly number[], precision: Precision, trim: number): LookupTable {
+function tableOver(edges: readonly number[], precision: Precision, trim: number): LookupTable & { cost: number } {
   const low = edges[trim] ?? 0;
   const high = edges[edges.length - 1 - trim] ?? 0;
   const wanted = (TABLE_CELLS - 2) / (high - low);
@@ -42,34 +39,28 @@ function tableOver(edges: readonly number[], precision: Precision, trim: number)
   // A range too narrow or too wide for its precision gets one cell: slower, still right.
   const scale =
     Number.isFinite(wanted) && Number.isFinite(round(wanted)) && round(high - low) < Infinity ? round(wanted) : 0;
-  const first = new Int32Array(TABLE_CELLS).fill(-1);
   const counts = new Int32Array(TABLE_CELLS);
-  edges.forEach((edge, i) => {
-    const cell = cellOf(edge, { low, scale }, precision);
-    if (counts[cell] === 0) first[cell] = i;
-    counts[cell]! += 1;
-  });
-  const bytes = precision === 'f32' ? 4 : 8;
+  for (const edge of edges) counts[cellOf(edge, { low, scale }, precision)]! += 1;
   const entries = new Uint16Array(TABLE_CELLS);
   let below = 0;
-  for (let cell = 0; cell < TABLE_CELLS; cell++) {
-    entries[cell] = below * bytes + (counts[cell]! > 1 ? 1 : 0);
-    below += counts[cell]!;
+  let cost = 0;
+  for (const [cell, count] of counts.entries()) {
+    entries[cell] = below * RECORD_BYTES + (count > 2 ? 1 : 0);
+    below += count;
+    if (count > 1) cost += count * (count > 2 ? COST_OF_WALK : COST_OF_PAIR);
   }
-  return { low, scale, entries };
+  const crowd = counts.reduce((most, count) => Math.max(most, count), 0);
+  return { low, scale, entries, search: crowd <= 1 ? 'one' : crowd === 2 ? 'two' : 'walk', cost };
 }
 
 /** The kernel's own arithmetic, rounding included: both must put an edge into the same cell. */
 function cellOf(value: number, { low, scale }: { low: number; scale: number }, precision: Precision): number {
-  const product =
-    precision === 'f32' ? Math.fround(Math.fround(Math.fround(value) - low) * scale) : (value - low) * scale;
-  // 0 · infinity is NaN, which the kernel's saturating conversion turns into 0.
-  if (Number.isNaN(product)) return 0;
-  return Math.min(TABLE_CELLS - 1, Math.max(0, Math.trunc(product)));
-}
-
-function isCrowded(table: LookupTable, precision: Precision, value: number): boolean {
-  return (table.entries[cellOf(value, table, precision)]! & 1) === 1;
+  const single = precision === 'f32';
+  const product = single ? Math.fround(Math.fround(Math.fround(value) - low) * scale) : (value - low) * scale;
+  // 0 · infinity is NaN, which the kernel takes for 0.
+  const cell = product > 0 ? Math.min(TABLE_CELLS - 1, product) : 0;
+  const magic = single ? 2 ** 23 : 2 ** 52;
+  return (single ? Math.fround(cell + magic) : cell + magic) - magic;
 }
 
 /** Bins of edges after some of them were split: for every fine bin the coarse bin it belongs to. */

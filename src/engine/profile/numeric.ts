@@ -5,25 +5,44 @@
 import type { NumericEdges, NumericProfile } from '../../domain/profile.ts';
 import { binOf } from '../../stats/histogram.ts';
 import { edgeFor, nextDown } from './floats.ts';
-import { BIN_BYTES, createKernel, type Kernel, type Precision, TABLE_BYTES } from './kernel.ts';
+import {
+  COUNTERS,
+  COUNTERS_AT,
+  createKernel,
+  EXTREMES_AT,
+  type Fold,
+  type Kernel,
+  LANES,
+  type Precision,
+  RECORD_BYTES,
+  SCRATCH_BYTES,
+  STATE_BYTES,
+  SUMS_AT,
+  TABLE_BYTES,
+} from './kernel.ts';
 import { buildLookupTable, coarseBins, EDGES_MAX } from './lookup-table.ts';
 
 /** Rows that pass through the kernel at once: DuckDB's vector size, so that a block stays in the first-level cache. */
 const BLOCK_ROWS = 2048;
 const INPUT = 64;
 const SCRATCH = INPUT + BLOCK_ROWS * 8;
-const COLUMNS = SCRATCH + 128;
+const COLUMNS = SCRATCH + SCRATCH_BYTES;
 
 /** Counters are 32-bit in the kernel; they move to doubles before they can overflow. */
 const ROWS_UNTIL_SPILL = 2 ** 30;
+
+/** Above this share of NULLs a block is copied value by value instead of run by run. */
+const NULL_SHARE_OF_RUNS = 1 / 32;
 
 /** Which rows a histogram counts; moments and extremes are over all of them. */
 export const ROW_CLASSES = ['unlabelled', 'negative', 'positive'] as const;
 export type RowClass = 0 | 1 | 2;
 
+/** Addresses of a column's lookup table, its sums, and per row class its bins. */
 interface Layout {
   readonly table: number;
-  readonly counts: readonly number[];
+  readonly state: number;
+  readonly records: readonly number[];
 }
 
 export interface NumericColumn {
@@ -41,15 +60,23 @@ export class NumericAccumulators {
     const classes = options.byLabel ? ROW_CLASSES.length : 1;
     const prepared = columns.map(column => prepare(column));
     let next = COLUMNS;
-    const layouts = prepared.map(({ fine }): Layout => {
-      const table = next;
-      next += align(TABLE_BYTES + (fine.length + 1) * 8);
-      const counts = Array.from({ length: classes }, (_, i) => next + i * align((fine.length + 1) * BIN_BYTES));
-      next += classes * align((fine.length + 1) * BIN_BYTES);
-      return { table, counts };
-    });
+    const reserve = (bytes: number): number => {
+      const address = next;
+      next += Math.ceil(bytes / 64) * 64;
+      return address;
+    };
+    const layouts = prepared.map(
+      ({ fine }): Layout => ({
+        table: reserve(TABLE_BYTES),
+        state: reserve(STATE_BYTES),
+        records: Array.from({ length: classes }, () => reserve((fine.length + 1) * RECORD_BYTES)),
+      }),
+    );
     this.#memory = new WebAssembly.Memory({ initial: Math.ceil(next / 65_536) });
-    const kernels = { f32: createKernel('f32', this.#memory), f64: createKernel('f64', this.#memory) };
+    const kernels = {
+      f32: createKernel('f32', this.#memory, SCRATCH),
+      f64: createKernel('f64', this.#memory, SCRATCH),
+    };
     this.#columns = prepared.map(
       (column, i) => new NumericAccumulator(column, layouts[i]!, this.#memory, kernels[column.precision]),
     );
@@ -58,10 +85,6 @@ export class NumericAccumulators {
   column(index: number): NumericAccumulator {
     return this.#columns[index]!;
   }
-}
-
-function align(bytes: number): number {
-  return Math.ceil(bytes / 64) * 64;
 }
 
 interface PreparedColumn extends NumericColumn {
@@ -90,14 +113,18 @@ export class NumericAccumulator {
   readonly #column: PreparedColumn;
   readonly #layout: Layout;
   readonly #kernel: Kernel;
+  readonly #fold: Fold;
   readonly #low: number;
   readonly #scale: number;
   readonly #block: Float32Array | Float64Array;
-  readonly #extremes: Float32Array | Float64Array;
+  /** The scratch area: sums of four powers in pairs, and minima followed by maxima. */
   readonly #powers: Float64Array;
-  readonly #counters: readonly Int32Array[];
+  readonly #extremes: Float32Array | Float64Array;
+  readonly #state: Float64Array;
+  readonly #records: readonly Uint32Array[];
   readonly #spilled: readonly Float64Array[];
-  readonly #sums = new CompensatedSums();
+  /** Values in the input block that wait for the kernel. */
+  #pending = 0;
   #rowsSinceSpill = 0;
   #nulls = 0;
   #nan = 0;
@@ -117,16 +144,22 @@ export class NumericAccumulator {
     const Floats = single ? Float32Array : Float64Array;
     const { buffer } = memory;
     const table = buildLookupTable(column.fine, column.precision);
+    this.#fold = kernel.fold[table.search];
     this.#low = table.low;
     this.#scale = table.scale;
     new Uint16Array(buffer, layout.table, table.entries.length).set(table.entries);
-    new Floats(buffer, layout.table + TABLE_BYTES, column.fine.length + 1).set([...column.fine, Infinity]);
+    for (const address of layout.records) {
+      for (const [bin, edge] of [...column.fine, Infinity].entries()) {
+        new Floats(buffer, address + bin * RECORD_BYTES, 1)[0] = edge;
+      }
+    }
     this.#block = new Floats(buffer, INPUT, BLOCK_ROWS);
-    this.#extremes = new Floats(buffer, SCRATCH, single ? 12 : 6);
-    this.#powers = new Float64Array(buffer, SCRATCH, 8);
-    const counters = (column.fine.length + 1) * 4;
-    this.#counters = layout.counts.map(address => new Int32Array(buffer, address, counters));
-    this.#spilled = layout.counts.map(() => new Float64Array(column.fine.length + 1));
+    this.#powers = new Float64Array(buffer, SCRATCH + SUMS_AT, 8);
+    this.#extremes = new Floats(buffer, SCRATCH + EXTREMES_AT, single ? 8 : 4);
+    this.#state = new Float64Array(buffer, layout.state, STATE_BYTES / 8);
+    const words = ((column.fine.length + 1) * RECORD_BYTES) / 4;
+    this.#records = layout.records.map(address => new Uint32Array(buffer, address, words));
+    this.#spilled = layout.records.map(() => new Float64Array(column.fine.length + 1));
   }
 
   /** Adds a block of rows. Items of null rows are arbitrary and never looked at. */
@@ -134,14 +167,9 @@ export class NumericAccumulator {
     this.#rows += rows;
     this.#nulls += nullRows.length;
     this.#missing[0]! += nullRows.length;
-    let from = 0;
-    // Runs between NULLs are copied whole.
-    for (let next = 0; next <= nullRows.length; next++) {
-      const to = nullRows[next] ?? rows;
-      for (; from < to; from += BLOCK_ROWS) this.#addRun(values, from, Math.min(to, from + BLOCK_ROWS));
-      from = to + 1;
-    }
-    this.#flushPending(0);
+    if (nullRows.length <= rows * NULL_SHARE_OF_RUNS) this.#addRuns(values, rows, nullRows);
+    else this.#addBetween(values, rows, nullRows);
+    this.#flush(0);
   }
 
   /** Adds the chosen rows of a block to one class. */
@@ -159,15 +187,23 @@ export class NumericAccumulator {
         continue;
       }
       this.#block[this.#pending++] = Number(values[row]!);
-      if (this.#pending === BLOCK_ROWS) this.#flushPending(rowClass);
+      if (this.#pending === BLOCK_ROWS) this.#flush(rowClass);
     }
-    this.#flushPending(rowClass);
+    this.#flush(rowClass);
   }
 
-  #pending = 0;
+  /** Copies the runs between a few NULLs whole. */
+  #addRuns(values: ArrayLike<number> | BigInt64Array, rows: number, nullRows: Int32Array): void {
+    let from = 0;
+    for (let next = 0; next <= nullRows.length; next++) {
+      const to = nullRows[next] ?? rows;
+      for (; from < to; from += BLOCK_ROWS) this.#addRun(values, from, Math.min(to, from + BLOCK_ROWS));
+      from = to + 1;
+    }
+  }
 
   #addRun(values: ArrayLike<number> | BigInt64Array, from: number, to: number): void {
-    if (this.#pending + to - from > BLOCK_ROWS) this.#flushPending(0);
+    if (this.#pending + to - from > BLOCK_ROWS) this.#flush(0);
     const at = this.#pending;
     if (values instanceof BigInt64Array) widen(values, from, to, this.#block, at);
     else if (ArrayBuffer.isView(values)) {
@@ -177,43 +213,75 @@ export class NumericAccumulator {
     this.#pending = at + to - from;
   }
 
-  #flushPending(rowClass: RowClass): void {
+  /** Copies what stands between many NULLs value by value. */
+  #addBetween(values: ArrayLike<number> | BigInt64Array, rows: number, nullRows: Int32Array): void {
+    const block = this.#block;
+    let pending = this.#pending;
+    let next = 0;
+    for (let row = 0; row < rows; row++) {
+      if (row === nullRows[next]) {
+        next++;
+        continue;
+      }
+      block[pending++] = Number(values[row]!);
+      if (pending < BLOCK_ROWS) continue;
+      this.#pending = pending;
+      this.#flush(0);
+      pending = 0;
+    }
+    this.#pending = pending;
+  }
+
+  /** Sends the waiting values through the kernel; NaN and infinities among them are counted apart. */
+  #flush(rowClass: RowClass): void {
     let count = this.#pending;
     this.#pending = 0;
     if (count === 0) return;
-    if (!this.#scan(count)) {
+    if (!this.#count(count, rowClass, 1)) {
+      this.#count(count, rowClass, -1);
       count = this.#dropNonFinite(count, rowClass);
       if (count === 0) return;
-      this.#scan(count);
+      // Sums may still overflow; the values are finite now.
+      this.#count(count, rowClass, 1);
     }
-    this.#fold(count, rowClass);
+    this.#commit(count);
   }
 
-  /** Takes minimum and maximum; false, and nothing taken, when a value is NaN or infinite. */
-  #scan(count: number): boolean {
+  /** Adds `step` per value to the bins and leaves sums and extremes in the scratch area; false when a sum is not finite. */
+  #count(count: number, rowClass: RowClass, step: 1 | -1): boolean {
+    const target = this.#records.length === 1 ? 0 : rowClass;
+    const { table, records } = this.#layout;
+    const { pivot } = this.#column.edges;
     const block = this.#block;
-    const whole = count & ~3;
-    let min = Infinity;
-    let max = -Infinity;
-    let bad = 0;
+    const whole = count - (count % LANES);
+    let finite = true;
     if (whole > 0) {
-      this.#kernel.scan(INPUT, INPUT + whole * block.BYTES_PER_ELEMENT, SCRATCH);
-      const lanes = this.#extremes.length / 3;
-      for (let lane = 0; lane < lanes; lane++) {
-        min = Math.min(min, this.#extremes[lane]!);
-        max = Math.max(max, this.#extremes[lanes + lane]!);
-        bad += this.#extremes[2 * lanes + lane]!;
-      }
+      const end = INPUT + whole * block.BYTES_PER_ELEMENT;
+      finite = this.#fold(INPUT, end, table, records[target]!, this.#low, this.#scale, pivot, step) === 1;
+    } else {
+      this.#powers.fill(0);
+      this.#extremes.fill(block[0]!);
     }
-    for (let i = whole; i < count; i++) {
-      min = Math.min(min, block[i]!);
-      max = Math.max(max, block[i]!);
-      bad += block[i]! - block[i]!;
+    return this.#countRest(whole, count, target, step) && finite;
+  }
+
+  /** The last few values of a block, one by one. */
+  #countRest(from: number, to: number, target: number, step: 1 | -1): boolean {
+    const { fine, edges } = this.#column;
+    const powers = this.#powers;
+    for (let i = from; i < to; i++) {
+      const value = this.#block[i]!;
+      const deviation = value - edges.pivot;
+      const square = deviation * deviation;
+      powers[0]! += deviation;
+      powers[2]! += square;
+      powers[4]! += square * deviation;
+      powers[6]! += square * square;
+      this.#extremes[0] = Math.min(this.#extremes[0]!, value);
+      this.#extremes[this.#extremes.length - 1] = Math.max(this.#extremes.at(-1)!, value);
+      if (Number.isFinite(value)) this.#records[target]![counterAt(binOf(value, fine))]! += step;
     }
-    if (Number.isNaN(bad)) return false;
-    this.#min = Math.min(this.#min, min);
-    this.#max = Math.max(this.#max, max);
-    return true;
+    return Number.isFinite(powers[6]!);
   }
 
   /** Counts NaN and infinities and closes the gaps they leave. */
@@ -233,39 +301,27 @@ export class NumericAccumulator {
     return kept;
   }
 
-  #fold(count: number, rowClass: RowClass): void {
-    const { table, counts } = this.#layout;
-    const { pivot } = this.#column.edges;
-    const target = this.#counters.length === 1 ? 0 : rowClass;
-    const whole = count & ~3;
-    const powers = [0, 0, 0, 0];
-    if (whole > 0) {
-      const end = INPUT + whole * this.#block.BYTES_PER_ELEMENT;
-      this.#kernel.fold(INPUT, end, table, counts[target]!, this.#low, this.#scale, pivot, SCRATCH);
-      for (let k = 0; k < 4; k++) powers[k] = this.#powers[2 * k]! + this.#powers[2 * k + 1]!;
+  #commit(count: number): void {
+    this.#kernel.commit(this.#layout.state);
+    const extremes = this.#extremes;
+    const lanes = extremes.length / 2;
+    for (let lane = 0; lane < lanes; lane++) {
+      this.#min = Math.min(this.#min, extremes[lane]!);
+      this.#max = Math.max(this.#max, extremes[lanes + lane]!);
     }
-    const counters = this.#counters[target]!;
-    for (let i = whole; i < count; i++) {
-      const value = this.#block[i]!;
-      counters[binOf(value, this.#column.fine) * 4]! += 1;
-      const deviation = value - pivot;
-      const square = deviation * deviation;
-      powers[0]! += deviation;
-      powers[1]! += square;
-      powers[2]! += square * deviation;
-      powers[3]! += square * square;
-    }
-    this.#sums.add(powers);
     this.#rowsSinceSpill += count;
     if (this.#rowsSinceSpill > ROWS_UNTIL_SPILL) this.#spill();
   }
 
   #spill(): void {
     this.#rowsSinceSpill = 0;
-    for (const [i, counters] of this.#counters.entries()) {
+    for (const [i, records] of this.#records.entries()) {
       const total = this.#spilled[i]!;
-      for (let counter = 0; counter < counters.length; counter++) total[counter >> 2]! += counters[counter]!;
-      counters.fill(0);
+      for (let bin = 0; bin < total.length; bin++) {
+        const at = counterAt(bin);
+        for (let counter = 0; counter < COUNTERS; counter++) total[bin]! += records[at + counter]!;
+        records.fill(0, at, at + COUNTERS);
+      }
     }
   }
 
@@ -274,7 +330,7 @@ export class NumericAccumulator {
     const { edges, type } = this.#column;
     const fine = this.#spilled[0]!.map((_, bin) => this.#spilled.reduce((total, counts) => total + counts[bin]!, 0));
     const empty = this.#min > this.#max;
-    const [s1, s2, s3, s4] = this.#sums.totals();
+    const [s1, s2, s3, s4] = sumsOf(this.#state);
     return {
       kind: 'numeric',
       type,
@@ -323,27 +379,20 @@ function widen(values: BigInt64Array, from: number, to: number, into: Float32Arr
   }
 }
 
-/** Neumaier's compensated sums of four powers, one term per block. */
-class CompensatedSums {
-  readonly #totals = new Float64Array(4);
-  readonly #lost = new Float64Array(4);
-
-  add(terms: readonly number[]): void {
-    for (let k = 0; k < 4; k++) {
-      const total = this.#totals[k]!;
-      const term = terms[k]!;
-      const next = total + term;
-      this.#lost[k]! += Math.abs(total) >= Math.abs(term) ? total - next + term : term - next + total;
-      this.#totals[k] = next;
-    }
-  }
-
-  /** A sum that overflowed is the largest double: JSON has no infinity, and moments treat it as undefined. */
-  totals(): number[] {
-    return Array.from(this.#totals, (total, k) => saturate(total + this.#lost[k]!, total));
-  }
+/** Index of a bin's first counter among the words of its records. */
+function counterAt(bin: number): number {
+  return (bin * RECORD_BYTES + COUNTERS_AT) / 4;
 }
 
+/** The four sums of a column's state: pairs of totals, then pairs of what was lost. */
+function sumsOf(state: Float64Array): number[] {
+  return [0, 2, 4, 6].map(at => {
+    const total = state[at]! + state[at + 1]!;
+    return saturate(total + (state[at + 8]! + state[at + 9]!), total);
+  });
+}
+
+/** A sum that overflowed is the largest double: JSON has no infinity, and moments treat it as undefined. */
 function saturate(sum: number, total: number): number {
   if (Number.isFinite(sum)) return sum;
   return total < 0 ? -Number.MAX_VALUE : Number.MAX_VALUE;
