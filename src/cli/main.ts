@@ -2,7 +2,7 @@
  * The `almanac` command. Each command's module is imported when it runs, so that `--help` answers at once.
  * Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 gate failed, 4 rejected, 5 timed out, 130 interrupted.
  */
-import { Argument, Command, CommanderError } from 'commander';
+import { Argument, Command, CommanderError, Option } from 'commander';
 import { silenceSdkNodeWarning } from '../config/environment.ts';
 import { ConfigurationError } from '../config/yaml-file.ts';
 import { CommandFailure, exitCode, note } from './output.ts';
@@ -90,6 +90,9 @@ program
   .option('--scorer <auto|onnxruntime>', 'auto compiles trees when they equal ONNX Runtime', 'auto')
   .option('--profile', 'also profile inputs and predictions')
   .option('--processes <n>', 'engine children (default: one per core)', Number)
+  .option('--batch-rows <n>', 'rows per call of the model (default: 2048, which fits the cache of a core)', Number)
+  .addOption(new Option('--device <when>', 'use of a GPU').choices(['require', 'prefer', 'off']).default('off'))
+  .addOption(new Option('--provider <name>', 'what --device means; webgpu is experimental').choices(['cuda', 'webgpu']))
   .option('--json', 'one JSON document on stdout, nothing else')
   .action(async (model, input, output, options) =>
     (await import('./score-file.ts')).scoreFile({ ...options, model, input, output }),

@@ -7,11 +7,12 @@ import { existsSync } from 'node:fs';
 import { copyFile, mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
+import { deviceEnvironment } from '../config/device-environment.ts';
 import type { Contract } from '../domain/contract.ts';
 import { type Chunk, planChunks } from '../domain/scoring.ts';
 import { EngineFault } from '../engine/fault.ts';
 import { findInputFiles, type InputFile } from '../engine/input-files.ts';
-import type { ChunkReceipt, ColumnInfo, InputRange, PreparedModel, ScoreChunkJob } from '../engine/job.ts';
+import type { ChunkReceipt, ColumnInfo, GpuProvider, InputRange, PreparedModel, ScoreChunkJob } from '../engine/job.ts';
 import { EnginePool } from '../engine/pool.ts';
 import { CommandFailure, exitCode, note, print } from './output.ts';
 
@@ -33,6 +34,7 @@ export interface ScoreFileOptions {
   readonly batchRows?: number;
   readonly chunkRows?: number;
   readonly device?: ScoreChunkJob['device'];
+  readonly provider?: GpuProvider;
 }
 
 /** What `--json` prints. */
@@ -71,7 +73,7 @@ export async function scoreFiles(options: ScoreFileOptions, log: (line: string) 
   await assertUsage(options);
   const scratch = await mkdtemp(join(tmpdir(), 'almanac-score-'));
   const processes = options.processes ?? availableParallelism();
-  const pool = new EnginePool({ size: processes, scratch });
+  const pool = new EnginePool({ size: processes, scratch, environment: deviceEnvironment() });
   const staging = join(dirname(resolve(options.output)), `.${basename(options.output)}.${randomUUID()}.partial`);
   try {
     pool.warm();
@@ -292,6 +294,7 @@ function jobOf(options: ScoreFileOptions, plan: Plan, chunk: Chunk, outputFolder
     outputFolder,
     batchRows: options.batchRows ?? BATCH_ROWS,
     device: options.device ?? 'off',
+    ...(options.provider === undefined ? {} : { provider: options.provider }),
   };
 }
 

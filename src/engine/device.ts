@@ -3,7 +3,7 @@
  * loading the model and running it is the only proof. Nothing falls back in silence: whoever scores on the CPU instead
  * says why.
  */
-import type { ThreadData } from './batched/messages.ts';
+import type { BatchModel } from './batched/messages.ts';
 import { BatchSession } from './batched/session.ts';
 import { batchCandidates } from './batched/tune.ts';
 import { EngineFault } from './fault.ts';
@@ -14,7 +14,7 @@ export type GpuSession =
   | { readonly kind: 'open'; readonly session: BatchSession }
   | { readonly kind: 'absent'; readonly reason: string };
 
-export type GpuModel = Omit<ThreadData, 'provider' | 'batchRows'> & {
+export type GpuModel = Omit<BatchModel, 'provider' | 'batchRows'> & {
   readonly provider: GpuProvider;
   /** Of the job: 2,048 unless it was halved after running out of memory, or asked for otherwise. */
   readonly batchRows: number;
@@ -32,7 +32,10 @@ export async function openOnGpu(model: GpuModel): Promise<GpuSession> {
     return { kind: 'open', session };
   } catch (error) {
     const why = error instanceof Error ? error.message : String(error);
-    return { kind: 'absent', reason: `no GPU provider is available; found ${describeProviders()}; ${why}` };
+    return {
+      kind: 'absent',
+      reason: `the provider ${model.provider} does not serve it (found ${describeProviders()}): ${why}`,
+    };
   }
 }
 
@@ -43,7 +46,7 @@ export async function demandGpu(model: GpuModel): Promise<BatchSession> {
   const { label, provider } = model;
   throw new EngineFault(
     'device',
-    `${label}: score.device is require and wants the provider ${provider}, but ${gpu.reason}; ` +
+    `${label}: score.device is require, but ${gpu.reason}; ` +
       `almanac doctor gpu says what is missing, and device: prefer scores on the CPU where it is`,
     { label, wanted: provider, found: listProviders() },
   );

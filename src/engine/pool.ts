@@ -143,6 +143,11 @@ export class EnginePool {
         onProgress: options.onProgress === undefined ? undefined : withRate(options.onProgress),
       });
       return output as Verbs[V]['output'];
+    } catch (error) {
+      // Memory that was refused, or a GPU that failed, leaves a process behind that nobody knows: it serves no other job.
+      if (error instanceof EngineFault && (error.kind === 'out_of_memory' || error.kind === 'crash'))
+        await child.kill();
+      throw error;
     } finally {
       this.#giveBack(child);
       await rm(scratch, { recursive: true, force: true });

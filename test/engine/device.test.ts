@@ -39,7 +39,9 @@ test('require without a GPU is a permanent fault with the provider wanted, those
   if (!(fault instanceof EngineFault)) throw new Error(`expected an EngineFault, got ${String(fault)}`);
   expect(fault.kind).toBe('device');
   expect(isPermanent(fault)).toBe(true);
-  expect(fault.message).toMatch(/model version 1 .* wants the provider cuda, but .* found cpu, .*almanac doctor gpu/s);
+  expect(fault.message).toMatch(
+    /model version 1 .* is require, but the provider cuda does not serve it \(found cpu, .*almanac doctor gpu/s,
+  );
   expect(fault.facts).toMatchObject({
     wanted: 'cuda',
     found: expect.arrayContaining([{ name: 'cpu', bundled: true }]),
@@ -50,7 +52,7 @@ test.each(['auto', 'onnxruntime'] as const)('prefer scores on the CPU and says w
   const { rowsScored, scorers } = await score('prefer', scorer);
   expect(rowsScored).toBe(100);
   expect(scorers).toMatchObject([{ scorer: 'onnxruntime', providers: { CPUExecutionProvider: expect.any(Number) } }]);
-  expect(scorers[0]?.reason).toMatch(/on the CPU: no GPU provider is available; found cpu/);
+  expect(scorers[0]?.reason).toMatch(/on the CPU: the provider cuda does not serve it \(found cpu/);
 });
 
 test('off looks for no GPU', async () => {

@@ -1,4 +1,4 @@
-/** What travels between a batch session and its thread. Buffers are handed over, never copied. */
+/** What travels between batch sessions and the thread that runs them. Buffers are handed over, never copied. */
 import type { TensorType } from '../../domain/signature.ts';
 import type { FaultDocument } from '../fault.ts';
 import type { OnnxTensor, TensorData } from '../onnx-session.ts';
@@ -14,7 +14,7 @@ export interface FeedSpec {
   readonly rank: number;
 }
 
-export interface ThreadData {
+export interface BatchModel {
   readonly model: Uint8Array;
   readonly label: string;
   /** ONNX Runtime's short name: `cpu`, `cuda`, `webgpu`. */
@@ -27,14 +27,12 @@ export interface ThreadData {
   readonly batchRows: number | { readonly candidates: readonly number[] };
 }
 
-/** One batch; `data` has `rows × width` values per feed, in the order of the specs. */
-export interface RunMessage {
-  readonly type: 'run';
-  readonly rows: number;
-  readonly data: readonly TensorData[];
-}
-
-export type ToThread = RunMessage | { readonly type: 'close' };
+/** `run`: one batch; `data` has `rows × width` values per feed, in the order of the specs. */
+export type ToThread = { readonly session: number } & (
+  | { readonly type: 'open'; readonly model: BatchModel }
+  | { readonly type: 'run'; readonly rows: number; readonly data: readonly TensorData[] }
+  | { readonly type: 'close' }
+);
 
 export interface Opened {
   readonly batchRows: number;
@@ -42,11 +40,12 @@ export interface Opened {
   readonly placement: Placement;
 }
 
-/** Answers come in the order of the batches; `data` are the batch's own buffers, to be filled again. */
-export type FromThread =
+/** Answers of a session come in the order of its batches; `data` are the batch's own buffers, to be filled again. */
+export type FromThread = { readonly session: number } & (
   | ({ readonly type: 'opened' } & Opened)
   | { readonly type: 'ran'; readonly output: Pick<OnnxTensor, 'data' | 'dims'>; readonly data: readonly TensorData[] }
-  | { readonly type: 'fault'; readonly fault: FaultDocument };
+  | { readonly type: 'fault'; readonly fault: FaultDocument }
+);
 
 /** What is handed over with the message; texts are copied. */
 export function buffersOf(data: TensorData): readonly ArrayBuffer[] {

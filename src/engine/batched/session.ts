@@ -1,12 +1,12 @@
 /**
- * A model that runs on a thread of its own, batch by batch (strategy B): for GPUs, which work while the next rows are
- * read, and for batches larger than a vector. Loading it proves the provider; which nodes it runs is part of the answer.
+ * A model that runs on another thread, batch by batch (strategy B): for GPUs, which work while the next rows are read, and
+ * for batches larger than a vector. Loading it proves the provider; which nodes it runs is part of the answer.
  */
 import type { Worker } from 'node:worker_threads';
 import { EngineFault, fromDocument } from '../fault.ts';
 import type { OnnxTensor, TensorData } from '../onnx-session.ts';
 import { startThread } from '../start-thread.ts';
-import { buffersOf, type FromThread, type Opened, type ThreadData, type ToThread } from './messages.ts';
+import { type BatchModel, buffersOf, type FromThread, type Opened, type ToThread } from './messages.ts';
 
 export interface BatchAnswer {
   readonly output: Pick<OnnxTensor, 'data' | 'dims'>;
@@ -14,65 +14,107 @@ export interface BatchAnswer {
   readonly data: readonly TensorData[];
 }
 
+export class BatchSession {
+  readonly #thread: SessionThread;
+  readonly #number: number;
+  readonly #label: string;
+  readonly opened: Opened;
+
+  private constructor(thread: SessionThread, number: number, label: string, opened: Opened) {
+    this.#thread = thread;
+    this.#number = number;
+    this.#label = label;
+    this.opened = opened;
+  }
+
+  /** @throws EngineFault as loading or the first runs gave it. */
+  static async open(model: BatchModel): Promise<BatchSession> {
+    const { label } = model;
+    const thread = sessionThread();
+    const session = thread.nextNumber();
+    const answer = await thread.ask({ session, type: 'open', model });
+    if (answer.type !== 'opened') throw new EngineFault('failed', `${label}: its thread said ${answer.type} first`);
+    return new BatchSession(thread, session, label, answer);
+  }
+
+  /** Hands a batch over; batches are answered in their order. After a fault every call rejects with it. */
+  async run(rows: number, data: readonly TensorData[]): Promise<BatchAnswer> {
+    const answer = await this.#thread.ask({ session: this.#number, type: 'run', rows, data }, data.flatMap(buffersOf));
+    if (answer.type !== 'ran') throw new EngineFault('failed', `${this.#label}: its thread said ${answer.type}`);
+    return answer;
+  }
+
+  close(): void {
+    this.#thread.tell({ session: this.#number, type: 'close' });
+  }
+}
+
+let started: SessionThread | null = null;
+
+/** The one thread of this process that runs sessions. */
+function sessionThread(): SessionThread {
+  if (started === null || started.ended) started = new SessionThread();
+  return started;
+}
+
 interface Waiting {
   resolve(message: FromThread): void;
   reject(fault: EngineFault): void;
 }
 
-export class BatchSession {
-  readonly #thread: Worker;
-  readonly #label: string;
-  readonly #waiting: Waiting[] = [];
-  #opened: Opened | null = null;
-  #fault: EngineFault | null = null;
+class SessionThread {
+  readonly #worker: Worker = startThread(new URL('./thread.ts', import.meta.url), null);
+  /** Per session, in the order of its questions. */
+  readonly #waiting = new Map<number, Waiting[]>();
+  readonly #faults = new Map<number, EngineFault>();
+  #sessions = 0;
+  ended = false;
 
-  private constructor(data: ThreadData) {
-    this.#label = data.label;
-    this.#thread = startThread(new URL('./thread.ts', import.meta.url), data);
-    this.#thread.on('message', (message: FromThread) => {
-      if (message.type === 'fault') this.#fail(fromDocument(message.fault));
-      else this.#waiting.shift()?.resolve(message);
+  constructor() {
+    this.#worker.on('message', (message: FromThread) => {
+      if (message.type === 'fault') this.#fail(message.session, fromDocument(message.fault));
+      else this.#next(message.session)?.resolve(message);
     });
-    this.#thread.on('error', error => this.#fail(new EngineFault('crash', `${this.#label}: ${error.message}`)));
-    this.#thread.on('exit', () => this.#fail(new EngineFault('crash', `${this.#label}: its thread has ended`)));
+    this.#worker.on('error', error => this.#end(`the thread of the sessions failed: ${error.stack ?? error.message}`));
+    this.#worker.on('exit', code => this.#end(`the thread of the sessions ended with exit code ${code}`));
+    this.#worker.unref();
   }
 
-  /** @throws EngineFault as loading or the first run gave it. */
-  static async open(data: ThreadData): Promise<BatchSession> {
-    const session = new BatchSession(data);
-    const message = await session.#answer();
-    if (message.type !== 'opened')
-      throw new EngineFault('failed', `${data.label}: its thread said ${message.type} first`);
-    session.#opened = message;
-    return session;
+  nextNumber(): number {
+    return ++this.#sessions;
   }
 
-  get opened(): Opened {
-    return this.#opened!;
+  ask(message: ToThread, buffers: readonly ArrayBuffer[] = []): Promise<FromThread> {
+    const fault = this.#faults.get(message.session);
+    if (fault !== undefined) return Promise.reject(fault);
+    return new Promise((resolve, reject) => {
+      const waiting = this.#waiting.get(message.session) ?? [];
+      this.#waiting.set(message.session, [...waiting, { resolve, reject }]);
+      this.#worker.ref();
+      this.#worker.postMessage(message, buffers);
+    });
   }
 
-  /** Hands a batch over; batches are answered in their order. After a fault every call rejects with it. */
-  async run(rows: number, data: readonly TensorData[]): Promise<BatchAnswer> {
-    const message: ToThread = { type: 'run', rows, data };
-    this.#thread.postMessage(message, data.flatMap(buffersOf));
-    const answer = await this.#answer();
-    if (answer.type !== 'ran') throw new EngineFault('failed', `${this.#label}: its thread said ${answer.type}`);
-    return answer;
+  tell(message: ToThread): void {
+    this.#worker.postMessage(message);
   }
 
-  /** Lets the batch that runs end first: a thread that is terminated within native code takes the process along. */
-  close(): void {
-    const message: ToThread = { type: 'close' };
-    this.#thread.postMessage(message);
+  #next(session: number): Waiting | undefined {
+    const waiting = this.#waiting.get(session);
+    const next = waiting?.shift();
+    if (waiting?.length === 0) this.#waiting.delete(session);
+    // An idle thread keeps no process alive.
+    if (this.#waiting.size === 0) this.#worker.unref();
+    return next;
   }
 
-  #answer(): Promise<FromThread> {
-    if (this.#fault !== null) return Promise.reject(this.#fault);
-    return new Promise((resolve, reject) => this.#waiting.push({ resolve, reject }));
+  #fail(session: number, fault: EngineFault): void {
+    this.#faults.set(session, fault);
+    for (let next = this.#next(session); next !== undefined; next = this.#next(session)) next.reject(fault);
   }
 
-  #fail(fault: EngineFault): void {
-    this.#fault ??= fault;
-    for (const { reject } of this.#waiting.splice(0)) reject(this.#fault);
+  #end(why: string): void {
+    this.ended = true;
+    for (const session of [...this.#waiting.keys()]) this.#fail(session, new EngineFault('crash', why));
   }
 }
