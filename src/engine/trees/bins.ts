@@ -14,7 +14,6 @@ import {
   i32,
   type Local,
   type MemoryLayout,
-  type ModuleBuilder,
   v128,
 } from '../wasm/encoder.ts';
 import { type Condition, floatBelow } from './normalize.ts';
@@ -117,18 +116,17 @@ export interface BinLayout {
 /** Rows searched side by side: enough to hide the latency of a load. */
 const rowsAtOnce = 4;
 
-/** Adds the function that bins one feature; the column is at `input`. Returns the function and its table writer. */
+/** The function that bins one feature, whose column is at `input`, and what writes its tables. */
 export function emitBins(
-  module: ModuleBuilder,
   memory: MemoryLayout,
   bins: FeatureBins,
   layout: BinLayout & { readonly input: number },
-): { readonly index: number; readonly writeTables: (buffer: ArrayBuffer) => void } {
+): { readonly body: FunctionBody; readonly writeTables: (buffer: ArrayBuffer) => void } {
   const body = new Body();
   const search = planSearch(bins.thresholds, memory);
   emitSlots(body, bins, layout, search);
   emitBitmaps(body, bins, layout);
-  return { index: module.add(body), writeTables: buffer => writeSearchTables(search, buffer) };
+  return { body, writeTables: buffer => writeSearchTables(search, buffer) };
 }
 
 /** Sets each row's bit in its slot; NaN has a slot of its own after the last one. */

@@ -10,7 +10,7 @@ import { FunctionBody, i32, instantiate, MemoryLayout, ModuleBuilder } from '../
 import { emitBins, planBins } from './bins.ts';
 import type { TreeEnsemble } from './ensemble.ts';
 import { startValue } from './finish.ts';
-import { emitGather, emitTranspose } from './gather.ts';
+import { type CodeLayout, emitGather, emitTranspose } from './gather.ts';
 import { leafWeight, type TreeKernel } from './kernel.ts';
 import { assignLeafCodes, type LeafCodes, MuxEmitter } from './mux.ts';
 import type { NormalizedTrees } from './normalize.ts';
@@ -47,11 +47,9 @@ export function compileBits(
   if (branches > branchesMax) return { refused: `${branches} branches, more than ${branchesMax}` };
 
   const codeBits = leavesLargest <= 64 ? 6 : 8;
-  const tableBytes = 4 * 2 ** codeBits;
   const memory = new MemoryLayout();
-  const module = new ModuleBuilder();
   const most = features.reduce((count, { thresholds }) => Math.max(count, thresholds.length), 0);
-  const layout = {
+  const layout: BlockLayout = {
     groups,
     codeBits,
     slotBytes,
@@ -62,124 +60,162 @@ export function compileBits(
     codes: memory.reserve(batchTrees * blockRows),
     sums: memory.reserve(ensemble.targets * blockRows * 4),
   };
-  const steps: Step[] = [];
+  const loops = new Loops();
   const bins = features.map((feature, index) => {
-    const emitted = emitBins(module, memory, feature, { ...layout, input: layout.inputs + index * blockRows * 4 });
-    steps.push({ call: emitted.index });
+    const emitted = emitBins(memory, feature, { ...layout, input: layout.inputs + index * blockRows * 4 });
+    loops.add(emitted.body);
     return emitted;
   });
-  const transpose = emitTranspose(module, layout);
-  const tables: WeightTable[] = [];
-  const started = new Set<number>();
-  for (let start = 0; start < trees.roots.length; start += batchTrees) {
-    const batch = emitBatch({ ensemble, trees, bitmapOf, module, memory, layout, tableBytes, start });
-    for (const call of batch.muxes) steps.push({ call });
-    steps.push({ call: transpose, argument: batch.count });
-    for (const [target, entries] of batch.targets) {
-      const gather = emitGather(module, {
-        ...layout,
-        aggregate: ensemble.aggregate,
-        sums: layout.sums + target * blockRows * 4,
-        startValue: startValue(ensemble),
-        first: !started.has(target),
-        trees: entries,
-      });
-      started.add(target);
-      steps.push({ call: gather });
-      tables.push(...entries);
-    }
-  }
-  module.add(sequence(steps), 'run');
+  const transpose = loops.add(emitTranspose(layout));
+  const batches = planBatches({ ensemble, trees, layout, memory, blockRows });
+  for (const batch of batches) for (const gather of batch.gathers) loops.add(gather);
 
-  const compiled = instantiate(module, memory);
-  const { buffer } = compiled.memory;
+  const inner = instantiate(loops.module, memory);
+  const circuits = emitCircuits({ trees, bitmapOf, layout, loops, bins: bins.length, transpose, batches });
+  const outer = instantiate(circuits, memory, { on: inner, optimise: 'late' });
+  const { buffer } = inner.memory;
   for (const { writeTables } of bins) writeTables(buffer);
-  for (const table of tables) table.write(buffer);
+  for (const { tables } of batches) for (const table of tables) writeTable(ensemble, table, buffer);
   const sums = new Float32Array(buffer, layout.sums, ensemble.targets * blockRows).fill(startValue(ensemble));
   const inputs = features.map((_, index) => new Float32Array(buffer, layout.inputs + index * blockRows * 4, blockRows));
-  const run = compiled.find('run');
+  const run = outer.find('run');
   return {
     name: 'bits',
     blockRows,
-    codeBytes: compiled.codeBytes,
+    codeBytes: inner.codeBytes + outer.codeBytes,
     memoryBytes: memory.bytes,
     sums,
     sum(columns, stride, first, rows) {
-      inputs.forEach((input, index) => {
+      for (let index = 0; index < inputs.length; index++) {
         const from = features[index]!.feature * stride + first;
-        input.set(columns.subarray(from, from + rows));
-      });
+        inputs[index]!.set(columns.subarray(from, from + rows));
+      }
       run();
     },
   };
 }
 
-interface Step {
-  readonly call: number;
-  readonly argument?: number;
+interface BlockLayout extends CodeLayout {
+  readonly slotBytes: number;
+  readonly inputs: number;
+  readonly scratch: number;
+  readonly bitmaps: number;
+  readonly sums: number;
 }
 
-function sequence(steps: readonly Step[]): FunctionBody {
-  const body = new FunctionBody();
-  for (const { call, argument } of steps) {
-    if (argument !== undefined) body.i32(argument);
-    body.call(call);
+/** Functions that loop over rows; a module of their own, because these are worth V8's optimising compiler. */
+class Loops {
+  readonly module = new ModuleBuilder();
+  readonly #bodies: FunctionBody[] = [];
+
+  /** The number of the function among the loops. */
+  add(body: FunctionBody): number {
+    const number = this.#bodies.push(body) - 1;
+    this.module.add(body, `loop${number}`);
+    return number;
   }
-  return body;
+
+  /** Imports all of them, so that a loop's number is its index there. */
+  importInto(module: ModuleBuilder): void {
+    this.#bodies.forEach((body, number) => {
+      module.import(`loop${number}`, body);
+    });
+  }
+}
+
+/** Up to eight trees that are transposed and summed together. */
+interface Batch {
+  readonly roots: Int32Array;
+  readonly codes: readonly LeafCodes[];
+  readonly tables: readonly WeightTable[];
+  /** One function per target that the batch touches. */
+  readonly gathers: readonly FunctionBody[];
 }
 
 /** The weights of one tree for one target, by leaf code. */
 interface WeightTable {
-  readonly place: number;
-  readonly table: number;
-  readonly write: (buffer: ArrayBuffer) => void;
+  readonly codes: LeafCodes;
+  readonly target: number;
+  readonly address: number;
 }
 
-interface BatchParts {
+function planBatches(parts: {
   readonly ensemble: TreeEnsemble;
   readonly trees: NormalizedTrees;
-  readonly bitmapOf: Int32Array;
-  readonly module: ModuleBuilder;
+  readonly layout: BlockLayout;
   readonly memory: MemoryLayout;
-  readonly layout: {
-    readonly codeBits: number;
-    readonly slotBytes: number;
-    readonly bitmaps: number;
-    readonly planes: number;
-  };
-  readonly tableBytes: number;
-  /** Number of the first tree. */
-  readonly start: number;
-}
-
-/** The mux functions of up to eight trees, and which targets they touch. */
-function emitBatch(parts: BatchParts) {
-  const { ensemble, trees, module, memory, layout, tableBytes, start } = parts;
-  const roots = trees.roots.subarray(start, start + batchTrees);
-  const muxes: number[] = [];
-  const targets = new Map<number, WeightTable[]>();
-  for (let from = 0; from < roots.length; from += functionTrees) {
-    const body = new FunctionBody();
-    const emitter = new MuxEmitter(body);
-    const group = body.local(i32);
-    for (let place = from; place < Math.min(from + functionTrees, roots.length); place++) {
-      const root = roots[place]!;
-      const codes = assignLeafCodes(trees, root, layout.codeBits);
-      body.countUp(group, layout.slotBytes, 16, () => {
-        const planes = layout.planes + place * 8 * layout.slotBytes;
-        emitter.emitTree({ trees, root, codes, bitmapOf: parts.bitmapOf }, group, { ...layout, planes });
-      });
-      for (const target of targetsOf(ensemble, codes)) {
-        const table = memory.reserve(tableBytes);
-        const write = (buffer: ArrayBuffer) => writeTable({ ensemble, codes, target }, new Float32Array(buffer, table));
+  readonly blockRows: number;
+}): readonly Batch[] {
+  const { ensemble, trees, layout, memory, blockRows } = parts;
+  const started = new Set<number>();
+  const batches: Batch[] = [];
+  for (let start = 0; start < trees.roots.length; start += batchTrees) {
+    const roots = trees.roots.subarray(start, start + batchTrees);
+    const codes = Array.from(roots, root => assignLeafCodes(trees, root, layout.codeBits));
+    const tables: WeightTable[] = [];
+    const targets = new Map<number, { readonly place: number; readonly table: number }[]>();
+    for (const [place, leaves] of codes.entries()) {
+      for (const target of targetsOf(ensemble, leaves)) {
+        const address = memory.reserve(4 * 2 ** layout.codeBits);
+        tables.push({ codes: leaves, target, address });
         const entries = targets.get(target) ?? [];
-        entries.push({ place, table, write });
+        entries.push({ place, table: address });
         targets.set(target, entries);
       }
     }
-    muxes.push(module.add(body));
+    const gathers = Array.from(targets, ([target, entries]) => {
+      const first = !started.has(target);
+      started.add(target);
+      return emitGather({
+        ...layout,
+        aggregate: ensemble.aggregate,
+        sums: layout.sums + target * blockRows * 4,
+        startValue: startValue(ensemble),
+        first,
+        trees: entries,
+      });
+    });
+    batches.push({ roots, codes, tables, gathers });
   }
-  return { count: roots.length, muxes, targets };
+  return batches;
+}
+
+/** The mux networks, and `run`, which calls everything in turn. */
+function emitCircuits(parts: {
+  readonly trees: NormalizedTrees;
+  readonly bitmapOf: Int32Array;
+  readonly layout: BlockLayout;
+  readonly loops: Loops;
+  /** The first so many loops are the bins, those after `transpose` the gathers, in the order of the batches. */
+  readonly bins: number;
+  readonly transpose: number;
+  readonly batches: readonly Batch[];
+}): ModuleBuilder {
+  const { trees, bitmapOf, layout, loops, transpose, batches } = parts;
+  const module = new ModuleBuilder();
+  loops.importInto(module);
+  const run = new FunctionBody();
+  for (let bin = 0; bin < parts.bins; bin++) run.call(bin);
+  let gather = transpose + 1;
+  for (const { roots, codes, gathers } of batches) {
+    for (let from = 0; from < roots.length; from += functionTrees) {
+      const body = new FunctionBody();
+      const emitter = new MuxEmitter(body);
+      const group = body.local(i32);
+      for (let place = from; place < Math.min(from + functionTrees, roots.length); place++) {
+        const planes = layout.planes + place * 8 * layout.slotBytes;
+        body.countUp(group, layout.slotBytes, 16, () => {
+          const tree = { trees, root: roots[place]!, codes: codes[place]!, bitmapOf };
+          emitter.emitTree(tree, group, { ...layout, planes });
+        });
+      }
+      run.call(module.add(body));
+    }
+    run.i32(roots.length).call(transpose);
+    for (let index = 0; index < gathers.length; index++) run.call(gather++);
+  }
+  module.add(run, 'run');
+  return module;
 }
 
 function targetsOf(ensemble: TreeEnsemble, codes: LeafCodes): Set<number> {
@@ -192,10 +228,8 @@ function targetsOf(ensemble: TreeEnsemble, codes: LeafCodes): Set<number> {
   return targets;
 }
 
-function writeTable(
-  tree: { readonly ensemble: TreeEnsemble; readonly codes: LeafCodes; readonly target: number },
-  table: Float32Array,
-): void {
-  const neutral = startValue(tree.ensemble);
-  for (const [leaf, code] of tree.codes) table[code] = leafWeight(tree.ensemble, leaf, tree.target, neutral);
+function writeTable(ensemble: TreeEnsemble, { codes, target, address }: WeightTable, buffer: ArrayBuffer): void {
+  const table = new Float32Array(buffer, address);
+  const neutral = startValue(ensemble);
+  for (const [leaf, code] of codes) table[code] = leafWeight(ensemble, leaf, target, neutral);
 }

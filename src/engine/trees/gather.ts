@@ -5,7 +5,7 @@
  * the weight of its leaf and adds it. Rows run side by side, trees one after the other, so a row's sum is the float32 sum in
  * tree order that ONNX Runtime computes with one thread.
  */
-import { FunctionBody, f32, i32, type Local, type ModuleBuilder, v128 } from '../wasm/encoder.ts';
+import { FunctionBody, f32, i32, type Local, v128 } from '../wasm/encoder.ts';
 import type { Aggregate } from './ensemble.ts';
 
 export interface CodeLayout {
@@ -17,8 +17,8 @@ export interface CodeLayout {
   readonly codes: number;
 }
 
-/** Adds `transpose(trees)`: planes of the first so many trees of a batch to codes. Returns the function. */
-export function emitTranspose(module: ModuleBuilder, layout: CodeLayout): number {
+/** `transpose(trees)`: planes of the first so many trees of a batch to codes. */
+export function emitTranspose(layout: CodeLayout): FunctionBody {
   const body = new FunctionBody({ parameters: [i32] });
   const treeCount = 0;
   const slotBytes = layout.groups * 16;
@@ -79,7 +79,7 @@ export function emitTranspose(module: ModuleBuilder, layout: CodeLayout): number
     body.get(target).i32(128).op('i32.add').set(target);
   });
   body.get(tree).i32(1).op('i32.add').tee(tree).get(treeCount).op('i32.lt_u').branchIf(0).op('end');
-  return module.add(body);
+  return body;
 }
 
 /** Exchanges the upper bit groups of `a` with the lower ones of `b`; a register that holds nothing yet counts as zeros. */
@@ -116,8 +116,8 @@ export interface GatherPlan extends CodeLayout {
 const rowsAtOnce = 4;
 const combineWith = { SUM: 'f32.add', AVERAGE: 'f32.add', MIN: 'f32.min', MAX: 'f32.max' } as const;
 
-/** Adds the function that sums one batch of trees into one target. */
-export function emitGather(module: ModuleBuilder, plan: GatherPlan): number {
+/** The function that sums one batch of trees into one target. */
+export function emitGather(plan: GatherPlan): FunctionBody {
   const body = new FunctionBody();
   const row = body.local(i32);
   const sums = Array.from({ length: rowsAtOnce }, () => body.local(f32));
@@ -152,5 +152,5 @@ export function emitGather(module: ModuleBuilder, plan: GatherPlan): number {
         .memory('f32.store', plan.sums + lane * 4);
     });
   });
-  return module.add(body);
+  return body;
 }

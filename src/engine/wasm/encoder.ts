@@ -2,6 +2,7 @@
  * A WebAssembly module written byte by byte: straight-line SIMD kernels need no compiler, only an encoder. Instructions go
  * onto a function in stack order, under their names of the text format: `f.get(a).get(b).op('i32.add').set(c)`.
  */
+import { setFlagsFromString } from 'node:v8';
 
 export const i32 = 0x7f;
 export const f32 = 0x7d;
@@ -339,26 +340,34 @@ export class FunctionBody {
   }
 }
 
-/** A module that imports one memory (`env.memory`) and exports functions. */
+/** Types of a function's parameters and results. */
+export type Signature = Pick<FunctionBody, 'parameters' | 'results'>;
+
+/** A module that imports one memory (`env.memory`) and functions, and exports functions. */
 export class ModuleBuilder {
   readonly #types: string[] = [];
+  readonly #imports: { readonly type: number; readonly name: string }[] = [];
   readonly #functions: { readonly type: number; readonly body: FunctionBody }[] = [];
   readonly #exports: { readonly name: string; readonly index: number }[] = [];
 
+  /** A function of another module (`env.<name>`) and its index here; imports come before the first `add`. */
+  import(name: string, signature: Signature): number {
+    if (this.#functions.length > 0) throw new Error(`${name} is imported after a function was added`);
+    return this.#imports.push({ type: this.#typeOf(signature), name }) - 1;
+  }
+
   /** Adds a function and returns its index; with a name it is exported. */
   add(body: FunctionBody, name?: string): number {
-    const signature = new ByteBuffer()
-      .byte(0x60)
-      .unsigned(body.parameters.length)
-      .append(body.parameters)
-      .unsigned(body.results.length)
-      .append(body.results);
-    const key = signature.finish().join(' ');
-    let type = this.#types.indexOf(key);
-    if (type < 0) type = this.#types.push(key) - 1;
-    const index = this.#functions.push({ type, body }) - 1;
+    const index = this.#imports.length + this.#functions.push({ type: this.#typeOf(body), body }) - 1;
     if (name !== undefined) this.#exports.push({ name, index });
     return index;
+  }
+
+  #typeOf({ parameters, results }: Signature): number {
+    const signature = new ByteBuffer().byte(0x60).unsigned(parameters.length).append(parameters);
+    const key = signature.unsigned(results.length).append(results).finish().join(' ');
+    const known = this.#types.indexOf(key);
+    return known < 0 ? this.#types.push(key) - 1 : known;
   }
 
   /** The module's bytes; it asks for a memory of at least this many pages of 64 KiB. */
@@ -372,7 +381,10 @@ export class ModuleBuilder {
     section(1, this.#types.length, content => {
       for (const key of this.#types) content.append(key.split(' ').map(Number));
     });
-    section(2, 1, content => content.text('env').text('memory').byte(2).byte(0).unsigned(memoryPages));
+    section(2, 1 + this.#imports.length, content => {
+      content.text('env').text('memory').byte(2).byte(0).unsigned(memoryPages);
+      for (const { name, type } of this.#imports) content.text('env').text(name).byte(0).unsigned(type);
+    });
     section(3, this.#functions.length, content => {
       for (const { type } of this.#functions) content.unsigned(type);
     });
@@ -409,19 +421,56 @@ export class MemoryLayout {
   }
 }
 
-/** Compiles a module around a new memory. */
-export function instantiate(module: ModuleBuilder, layout: MemoryLayout) {
+/** A module that runs on its memory. */
+export interface Instance {
+  readonly memory: WebAssembly.Memory;
+  readonly codeBytes: number;
+  readonly exports: Readonly<Record<string, unknown>>;
+  /** The exported function of that name; parameters and results are numbers. */
+  find(name: string): (...values: number[]) => number;
+}
+
+export interface InstantiateOptions {
+  /** Another instance whose memory is used and whose exports may be imported. */
+  readonly on?: Instance;
+  /** `late`: see `compileLate`. */
+  readonly optimise?: 'early' | 'late';
+}
+
+export function instantiate(
+  module: ModuleBuilder,
+  layout: MemoryLayout,
+  { on, optimise = 'early' }: InstantiateOptions = {},
+): Instance {
   const code = module.encode(layout.pages);
-  const memory = new WebAssembly.Memory({ initial: layout.pages });
-  const instance = new WebAssembly.Instance(new WebAssembly.Module(code), { env: { memory } });
+  const memory = on?.memory ?? new WebAssembly.Memory({ initial: layout.pages });
+  const compiled = optimise === 'late' ? compileLate(code) : new WebAssembly.Module(code);
+  const instance = new WebAssembly.Instance(compiled, { env: { ...on?.exports, memory } });
   return {
     memory,
     codeBytes: code.length,
-    /** The exported function of that name; parameters and results are numbers. */
-    find(name: string): (...values: number[]) => number {
+    exports: instance.exports,
+    find(name) {
       const found = instance.exports[name];
       if (typeof found !== 'function') throw new Error(`the compiled module exports no function ${name}`);
       return (...values) => Number(found(...values));
     },
   };
+}
+
+/** V8's default, and what leaves a function alone until it has run for tens of millions of rows. */
+const tieringBudget = { usual: 1_800_000, late: 1_000_000_000 };
+
+/**
+ * Straight-line vector code is as fast from V8's baseline compiler as from its optimising one, which would take half a
+ * second of other cores' time over the hundreds of functions of a model. V8 gives each function its budget when the module
+ * is made, so the flag is changed for that moment only.
+ */
+function compileLate(code: Uint8Array<ArrayBuffer>): WebAssembly.Module {
+  setFlagsFromString(`--wasm-tiering-budget=${tieringBudget.late}`);
+  try {
+    return new WebAssembly.Module(code);
+  } finally {
+    setFlagsFromString(`--wasm-tiering-budget=${tieringBudget.usual}`);
+  }
 }
