@@ -4,9 +4,18 @@
  */
 
 import { measureQuality, qualityMetric } from '../checks/index.ts';
-import type { ModelDefinition } from '../domain/definition.ts';
 import { createRandom } from '../stats/random.ts';
-import { type Replay, type ReplayedWindow, type ReplayPlan, replayPolicy, trainingRows, windowRows } from './replay.ts';
+import {
+  firstWindow,
+  type Policy,
+  probeRows,
+  type Replay,
+  type ReplayedWindow,
+  type ReplayPlan,
+  replayPolicy,
+  trainingRows,
+  windowRows,
+} from './replay.ts';
 import {
   bestSchedule,
   calendarPhases,
@@ -17,8 +26,9 @@ import {
 } from './schedules.ts';
 import { type History, reorderHistory } from './table.ts';
 
-export type { ReplayedWindow, ReplayPlan } from './replay.ts';
+export { firstWindow, type Policy, type ReplayedWindow, type ReplayPlan } from './replay.ts';
 export type { History, HistoryColumn } from './table.ts';
+export { evenWindows, type HistoryWindow, windowsOfDays } from './windows.ts';
 
 /** Whatever can be trained: the built-in trainers and trainer commands are adapted to it by the caller. */
 export interface Learner {
@@ -31,15 +41,27 @@ export interface Scorer {
 
 export interface BacktestOptions extends ReplayPlan {
   readonly learner: Learner;
+  /** A small learner, for policies with the trigger `behind_probe`; null leaves that trigger without an answer. */
+  readonly probe: Learner | null;
   /** Random schedules with as many dates as the policy used; 200 by default. */
   readonly randomSchedules?: number;
   /** Further thresholds to replay the policy with. */
-  readonly alternatives?: readonly { readonly name: string; readonly definition: ReplayPlan['definition'] }[];
-  readonly log?: (line: string) => void;
+  readonly alternatives?: readonly { readonly name: string; readonly definition: Policy }[];
+  /** Window in which the world is known to have changed: delays are counted from it. */
+  readonly changedAt?: number;
+  readonly progress?: (progress: BacktestProgress) => void;
+}
+
+export interface BacktestProgress {
+  readonly stage: 'policy' | 'schedules' | 'thresholds' | 'shuffled copy';
+  readonly done: number;
+  readonly total: number;
 }
 
 export interface Outcome {
+  /** Windows from which a new model serves. */
   readonly retrainings: readonly number[];
+  /** Mean over the windows; NaN only when no window has a defined quality. */
   readonly meanQuality: number;
 }
 
@@ -49,7 +71,8 @@ export interface Backtest {
   readonly learner: string;
   readonly metric: string;
   readonly windows: readonly ReplayedWindow[];
-  readonly policy: Outcome;
+  /** `refused`: trainings after which the champion stayed. */
+  readonly policy: Outcome & { readonly refused: readonly number[] };
   readonly never: Outcome;
   readonly everyWindow: Outcome;
   /** Same number of retrainings as the policy; empty when it never retrained. */
@@ -61,7 +84,10 @@ export interface Backtest {
     readonly shareBelowPolicy: number | null;
   };
   readonly oracle: Outcome & { readonly search: string };
-  /** Windows from the first one in which the champion lost more than the noise of its interval, to the next retraining. */
+  /**
+   * Windows from the onset of a loss to the training that answered it. The onset is the known change; without one, the first
+   * window in which a champion's interval lies below the one of its first window.
+   */
   readonly detectionDelays: readonly number[];
   /** The same rows in random order: every alarm is false. */
   readonly shuffled: { readonly windows: number; readonly alarms: number; readonly retrainings: number };
@@ -70,27 +96,32 @@ export interface Backtest {
 
 /** Trains at most one model per window and keeps the scores, so that every comparison is on the same models. */
 export async function runBacktest(options: BacktestOptions): Promise<Backtest> {
-  const log = options.log ?? (() => undefined);
   const models = new Models(options);
-  const windows = replayableWindows(options);
-  const replay = await replayPolicy(options, models.scores, { mayRetrain: 'yes' });
-  log(`the policy retrained ${replay.retrainings.length} times in ${replay.windows.length} windows`);
-  const table = await models.qualityTable(windows, log);
+  const first = firstWindow(options);
+  const total = options.windows.length;
+  if (first >= total) throw new Error(`the history has ${total} windows; the first training alone needs ${first}`);
+  const report = (stage: BacktestProgress['stage'], done: number, of: number) =>
+    options.progress?.({ stage, done, total: of });
+  const onWindow = (stage: BacktestProgress['stage']) => (window: number) =>
+    report(stage, window - first, total - first);
+  const replay = await models.replay(options, onWindow('policy'));
+  const table = await models.qualityTable((done, of) => report('schedules', done, of));
   const outcome = (retrainings: readonly number[]): Outcome => ({
     retrainings,
     meanQuality: meanQuality(table, retrainings),
   });
-  const policy = outcome(replay.retrainings);
+  const policy = { ...outcome(replay.retrainings), refused: replay.refused };
   const count = policy.retrainings.length;
   const random = randomSchedules(table, { count, schedules: options.randomSchedules ?? 200, seed: options.seed }).map(
     dates => meanQuality(table, dates),
   );
   const alternatives = [];
   for (const { name, definition } of options.alternatives ?? []) {
-    const other = await replayPolicy({ ...options, definition }, models.scores, { mayRetrain: 'yes' });
+    report('thresholds', alternatives.length, options.alternatives?.length ?? 0);
+    const other = await models.replay({ ...options, definition }, () => undefined);
     alternatives.push({ name, ...outcome(other.retrainings), alarms: alarmsOf(other) });
   }
-  const shuffled = await replayShuffled(options);
+  const shuffled = await replayShuffled(options, onWindow('shuffled copy'));
   return {
     schema: 'backtest/1',
     model: options.definition.model,
@@ -108,11 +139,11 @@ export async function runBacktest(options: BacktestOptions): Promise<Backtest> {
       shareBelowPolicy: count === 0 ? null : random.filter(value => value < policy.meanQuality).length / random.length,
     },
     oracle: { ...outcome(bestSchedule(table, count)), search: 'exact dynamic program over all sets of as many dates' },
-    detectionDelays: delaysOf(replay),
+    detectionDelays: options.changedAt === undefined ? delaysOf(replay) : delaysFrom(replay, options.changedAt),
     shuffled: {
       windows: shuffled.windows.length,
       alarms: alarmsOf(shuffled),
-      retrainings: shuffled.retrainings.length,
+      retrainings: shuffled.retrainings.length + shuffled.refused.length,
     },
     alternatives,
   };
@@ -123,12 +154,18 @@ class Models {
   readonly #options: BacktestOptions;
   readonly #scorers = new Map<number, Scorer>();
   readonly #scores = new Map<string, Float32Array>();
+  readonly #probes = new Map<number, Float32Array>();
 
   constructor(options: BacktestOptions) {
     this.#options = options;
   }
 
-  readonly scores = async (trainedBefore: number, window: number): Promise<Float32Array> => {
+  replay(plan: ReplayPlan, onWindow: (window: number) => void): Promise<Replay> {
+    const probe = this.#options.probe === null ? null : this.#probe;
+    return replayPolicy(plan, { scores: this.#score, probe, onWindow });
+  }
+
+  readonly #score = async (trainedBefore: number, window: number): Promise<Float32Array> => {
     const key = `${trainedBefore}/${window}`;
     const known = this.#scores.get(key);
     if (known !== undefined) return known;
@@ -138,19 +175,30 @@ class Models {
     return scores;
   };
 
-  async qualityTable(windows: number, log: (line: string) => void): Promise<QualityTable> {
-    const { firstTraining: first, definition } = this.#options;
+  readonly #probe = async (window: number): Promise<Float32Array> => {
+    const known = this.#probes.get(window);
+    if (known !== undefined) return known;
+    const scorer = await this.#options.probe!.fit(probeRows(this.#options, window));
+    const scores = await scorer.score(windowRows(this.#options, window));
+    this.#probes.set(window, scores);
+    return scores;
+  };
+
+  async qualityTable(report: (done: number, of: number) => void): Promise<QualityTable> {
+    const { definition } = this.#options;
+    const first = firstWindow(this.#options);
+    const windows = this.#options.windows.length;
     const metric = qualityMetric(definition.monitor.quality.metric);
     const values = new Map<string, number | null>();
     for (let model = first; model < windows; model++) {
       for (let window = model; window < windows; window++) {
-        const scores = await this.scores(model, window);
+        const scores = await this.#score(model, window);
         values.set(
           `${model}/${window}`,
           measureQuality(metric, windowRows(this.#options, window).labels, scores).value,
         );
       }
-      if ((model - first) % 20 === 19) log(`${model - first + 1} of ${windows - first} models trained`);
+      report(model - first + 1, windows - first);
     }
     return { first, windows, quality: (model, window) => values.get(`${model}/${window}`) ?? null };
   }
@@ -164,14 +212,7 @@ class Models {
   }
 }
 
-function replayableWindows(options: ReplayPlan): number {
-  return Math.min(
-    Math.floor(options.history.labels.length / options.windowRows),
-    options.until ?? Number.POSITIVE_INFINITY,
-  );
-}
-
-async function replayShuffled(options: BacktestOptions): Promise<Replay> {
+async function replayShuffled(options: BacktestOptions, onWindow: (window: number) => void): Promise<Replay> {
   const rows = options.history.labels.length;
   const random = createRandom(options.seed);
   const order = Uint32Array.from({ length: rows }, (_, row) => row);
@@ -180,7 +221,7 @@ async function replayShuffled(options: BacktestOptions): Promise<Replay> {
     [order[row], order[other]] = [order[other]!, order[row]!];
   }
   const shuffled = { ...options, history: reorderHistory(options.history, order) };
-  return replayPolicy(shuffled, new Models(shuffled).scores, { mayRetrain: 'yes' });
+  return new Models(shuffled).replay(shuffled, onWindow);
 }
 
 function alarmsOf(replay: Replay): number {
@@ -204,10 +245,44 @@ function delaysOf(replay: Replay): readonly number[] {
   return delays;
 }
 
-/** The definition with another least quality: for "what each threshold would have changed". */
-export function withQualityMin(
-  definition: BacktestOptions['definition'],
-  min: number,
-): Pick<ModelDefinition, 'model' | 'monitor' | 'retrain'> {
-  return { ...definition, monitor: { ...definition.monitor, quality: { ...definition.monitor.quality, min } } };
+/** From the known change to the first training that answered it; empty when none did. */
+function delaysFrom({ retrainings, refused }: Replay, changedAt: number): readonly number[] {
+  const answer = [...retrainings, ...refused].filter(window => window > changedAt).sort((a, b) => a - b)[0];
+  return answer === undefined ? [] : [answer - changedAt];
+}
+
+/** The policy with each of its thresholds moved to either side: "what each threshold would have changed". */
+export function neighbouringPolicies(
+  policy: Policy,
+): readonly { readonly name: string; readonly definition: Policy }[] {
+  const { monitor, retrain } = policy;
+  const { min } = monitor.quality;
+  const found: { name: string; definition: Policy }[] = [];
+  const triggered = (kind: string) => retrain.when.some(trigger => trigger.kind === kind);
+  if (min !== null && (triggered('quality_below') || triggered('drift_with_loss'))) {
+    for (const other of [min - 0.05, min + 0.05]) {
+      const quality = { ...monitor.quality, min: other };
+      found.push({
+        name: `monitor.quality.min ${other.toPrecision(3)}`,
+        definition: { ...policy, monitor: { ...monitor, quality } },
+      });
+    }
+  }
+  for (const trigger of retrain.when) {
+    if (trigger.kind !== 'behind_probe') continue;
+    for (const margin of [trigger.margin / 2, trigger.margin * 2]) {
+      const when = retrain.when.map(one => (one === trigger ? { ...trigger, margin } : one));
+      found.push({
+        name: `retrain.when behind_probe ${margin}`,
+        definition: { ...policy, retrain: { ...retrain, when } },
+      });
+    }
+  }
+  for (const cooldownDays of [retrain.cooldownDays / 2, retrain.cooldownDays * 2]) {
+    found.push({
+      name: `retrain.cooldown ${cooldownDays}d`,
+      definition: { ...policy, retrain: { ...retrain, cooldownDays } },
+    });
+  }
+  return found;
 }

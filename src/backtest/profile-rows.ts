@@ -1,15 +1,28 @@
 /** Baseline and profiles of rows in memory, in the documents and with the bin rules that production uses. */
-import type { Baseline, NumericEdges, NumericProfile, Profile } from '../domain/profile.ts';
+import type {
+  Baseline,
+  CategoryEdges,
+  CategoryProfile,
+  ColumnEdges,
+  ColumnProfile,
+  NumericEdges,
+  NumericProfile,
+  Profile,
+} from '../domain/profile.ts';
 import { histogram } from '../stats/histogram.ts';
 import { quantileOfSorted } from '../stats/moments.ts';
-import type { History } from './table.ts';
+import type { History, HistoryColumn } from './table.ts';
 
 const fineBins = 100;
+const vocabularyMax = 10_000;
+
+type CategoryColumn = Extract<HistoryColumn, { kind: 'category' }>;
 
 /** Freezes edges at the percentiles of the rows, a point bin for every value that holds 1 % of them, and Tukey's fences. */
 export function freezeBaseline(history: History, reason: string): Baseline {
-  const columns: Record<string, NumericEdges> = {};
-  for (const { name, values } of history.columns) columns[name] = freezeColumn(values);
+  const columns: Record<string, ColumnEdges> = {};
+  for (const column of history.columns)
+    columns[column.name] = column.kind === 'number' ? freezeColumn(column.values) : freezeVocabulary(column);
   return {
     schema: 'baseline/1',
     columns,
@@ -47,6 +60,27 @@ function freezeColumn(values: Float32Array): NumericEdges {
   };
 }
 
+/** Values by frequency, and how many were seen once: Good and Turing's estimate of what is still to come. */
+function freezeVocabulary({ codes, categories }: CategoryColumn): CategoryEdges {
+  const counts = countCodes(codes, categories.length);
+  const seen = categories
+    .map((value, code) => ({ value, n: counts[code] ?? 0 }))
+    .filter(({ n }) => n > 0)
+    .toSorted((left, right) => right.n - left.n || (left.value < right.value ? -1 : 1))
+    .slice(0, vocabularyMax);
+  return {
+    kind: 'category',
+    vocabulary: seen.map(({ value }) => value),
+    singletons: seen.filter(({ n }) => n === 1).length,
+  };
+}
+
+function countCodes(codes: Int32Array, categories: number): Float64Array {
+  const counts = new Float64Array(categories);
+  for (const code of codes) if (code >= 0) counts[code]! += 1;
+  return counts;
+}
+
 /** The float32 below: column values are float32, so nothing lies between. */
 function nextBelow(value: number): number {
   const bits = new DataView(new ArrayBuffer(4));
@@ -67,10 +101,13 @@ export interface ProfileRowsOptions {
 
 export function profileRows(history: History, options: ProfileRowsOptions): Profile {
   const { baseline, kind, window, scores } = options;
-  const columns: Record<string, NumericProfile> = {};
-  for (const { name, values } of history.columns) {
-    const edges = baseline.columns[name];
-    if (edges?.kind === 'numeric') columns[name] = profileColumn(values, edges);
+  const columns: Record<string, ColumnProfile> = {};
+  for (const column of history.columns) {
+    const edges = baseline.columns[column.name];
+    if (edges?.kind === 'numeric' && column.kind === 'number')
+      columns[column.name] = profileColumn(column.values, edges);
+    else if (edges?.kind === 'category' && column.kind === 'category')
+      columns[column.name] = profileCategories(column, edges);
   }
   return {
     schema: 'profile/1',
@@ -121,6 +158,25 @@ function profileColumn(values: Float32Array, edges: NumericEdges): NumericProfil
     s3,
     s4,
     histogram: histogram(finite, edges.edges),
+  };
+}
+
+function profileCategories({ codes, categories }: CategoryColumn, edges: CategoryEdges): CategoryProfile {
+  const all = countCodes(codes, categories.length);
+  const byValue = new Map(categories.map((value, code) => [value, all[code] ?? 0]));
+  const counts = edges.vocabulary.map(value => byValue.get(value) ?? 0);
+  const known = new Set(edges.vocabulary);
+  const strangers = [...byValue].filter(([value, n]) => n > 0 && !known.has(value)).sort((a, b) => b[1] - a[1]);
+  return {
+    kind: 'category',
+    type: 'VARCHAR',
+    n: codes.length,
+    nulls: codes.reduce((total, code) => total + (code < 0 ? 1 : 0), 0),
+    empty: byValue.get('') ?? 0,
+    counts,
+    unseen: strangers.reduce((total, [, n]) => total + n, 0),
+    unseenTop: strangers.slice(0, 20),
+    length: null,
   };
 }
 

@@ -1,50 +1,79 @@
 /** Walk-forward replay of one policy: each window is scored, judged and decided on with what was known when it ended. */
-import { checkDrift, type DriftWindow, driftValues, followIncidents, judgeQuality } from '../checks/index.ts';
+import {
+  checkDrift,
+  type DriftWindow,
+  driftValues,
+  followIncidents,
+  judgeChallenger,
+  judgeProbe,
+  judgeQuality,
+} from '../checks/index.ts';
 import type { Contract } from '../domain/contract.ts';
 import { type Decision, decide } from '../domain/decision.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import { type CheckResult, type Evidence, type EvidenceKind, foldVerdict } from '../domain/evidence.ts';
-import { seasonsOf } from '../domain/incident.ts';
+import { type ChangeClass, type SubjectState, seasonsOf } from '../domain/incident.ts';
 import type { Baseline, Profile } from '../domain/profile.ts';
 import { freezeBaseline, profileRows } from './profile-rows.ts';
-import { type History, sliceHistory } from './table.ts';
+import { type History, type RowRange, sliceHistory } from './table.ts';
+import { dateAfter, type HistoryWindow } from './windows.ts';
+
+export type Policy = Pick<ModelDefinition, 'model' | 'monitor' | 'retrain'>;
 
 export interface ReplayPlan {
   readonly history: History;
+  readonly windows: readonly HistoryWindow[];
   readonly contract: Contract;
-  readonly definition: Pick<ModelDefinition, 'model' | 'monitor' | 'retrain'>;
-  readonly windowRows: number;
+  readonly definition: Policy;
   readonly windowDays: number;
-  /** ISO date of the first row. */
-  readonly start: string;
   /** Windows of the first training, and the most windows of any later one. */
   readonly firstTraining: number;
   readonly trainingWindows: number;
-  /** Windows that are replayed; null is all. */
-  readonly until: number | null;
+  /** The newest windows with labels are kept from a training and judge it; 0 lets every training serve. */
+  readonly holdoutWindows: number;
+  /** What a version must hold against the champion on the windows held out; unused without any. */
+  readonly gate: Pick<ModelDefinition['evaluate'], 'metric' | 'min' | 'champion'> | null;
+  /** The labels of a window are known so many windows after its end. */
+  readonly labelLag: number;
   readonly seed: number;
 }
 
-/** Scores of one window by the model trained on the windows before `trainedBefore`. */
+/** Scores of one window by the model trained for the windows from `trainedBefore` on. */
 export type Scores = (trainedBefore: number, window: number) => Promise<Float32Array>;
+/** Scores of one window by a small model of the labelled windows before it. */
+export type ProbeScores = (window: number) => Promise<Float32Array>;
 
 export interface ReplayedWindow {
   readonly window: number;
   readonly partition: string;
   readonly trainedBefore: number;
+  /** Quality of the champion in this window, whenever it became known. */
   readonly quality: number | null;
   readonly interval: readonly [low: number, high: number] | null;
-  /** The window's drift or quality evidence warns or fails. */
+  /** Drift or quality evidence recorded at the end of this window warns or fails. */
   readonly alarm: boolean;
   readonly action: Decision['action'];
   readonly trigger: Decision['trigger'];
   readonly reasons: readonly string[];
+  /** Subjects that change, and as what. */
+  readonly changes: readonly { readonly subject: string; readonly class: ChangeClass; readonly open: boolean }[];
+  /** What became of the training: it serves from the next window on, or the champion stayed, and why. */
+  readonly training: { readonly kind: 'serves' } | { readonly kind: 'refused'; readonly reason: string } | null;
 }
 
 export interface Replay {
   readonly windows: readonly ReplayedWindow[];
-  /** Windows before which the policy retrained. */
+  /** Windows before which a training of the policy began to serve. */
   readonly retrainings: readonly number[];
+  /** Windows before which it trained and the champion stayed. */
+  readonly refused: readonly number[];
+}
+
+export interface ReplayOptions {
+  readonly scores: Scores;
+  /** Null when no trigger of the policy asks for a probe. */
+  readonly probe: ProbeScores | null;
+  readonly onWindow?: (window: number) => void;
 }
 
 interface Champion {
@@ -53,38 +82,45 @@ interface Champion {
   readonly reference: Profile;
 }
 
-export async function replayPolicy(
-  plan: ReplayPlan,
-  scores: Scores,
-  options: { readonly mayRetrain: 'yes' | 'never' },
-): Promise<Replay> {
-  const total = Math.min(
-    Math.floor(plan.history.labels.length / plan.windowRows),
-    plan.until ?? Number.POSITIVE_INFINITY,
-  );
+export async function replayPolicy(plan: ReplayPlan, options: ReplayOptions): Promise<Replay> {
+  const { scores } = options;
   const windows: ReplayedWindow[] = [];
   const retrainings: number[] = [];
-  let champion = describeChampion(plan, plan.firstTraining);
+  const refused: number[] = [];
+  const first = firstWindow(plan);
+  let champion = describeChampion(plan, first);
   let recorded: Evidence[] = [];
   let accepted: DriftWindow[] = [];
-  for (let window = plan.firstTraining; window < total; window++) {
-    const rows = windowRows(plan, window);
-    const scored = await scores(champion.trainedBefore, window);
+  /** Who served in each window, for labels that come later. */
+  const served: number[] = [];
+  for (let window = first; window < plan.windows.length; window++) {
+    options.onWindow?.(window);
+    served[window] = champion.trainedBefore;
     const drift = judgeDrift(plan, champion, window, accepted);
-    const quality = judgeWindowQuality(plan, window, rows.labels, scored);
-    const evidence = [
-      record(plan, 'drift', window, champion, drift),
-      record(plan, 'quality', window, champion, quality),
-    ];
+    const evidence = [record(plan, { kind: 'drift', window, known: window, champion: champion.trainedBefore }, drift)];
+    // The labels that have become known: those of the window that ended `labelLag` windows ago.
+    const ripe = window - plan.labelLag;
+    const server = served[ripe];
+    if (server !== undefined) {
+      const quality = await judgeWindow(plan, { window: ripe, known: window, server }, options);
+      evidence.push(record(plan, { kind: 'quality', window: ripe, known: window, champion: server }, quality));
+    }
     recorded.push(...evidence);
     // Only a window without an alarm teaches what is normal.
     const alarm = evidence.some(({ verdict }) => verdict === 'warn' || verdict === 'fail');
-    accepted.push({ window: partitionOf(plan, window), accepted: !alarm, values: driftValues(drift) });
-    const decision = decideAt(plan, window, champion, recorded, retrainings);
-    const realised = quality.find(check => check.check === 'quality');
+    accepted.push({ window: plan.windows[window]!.partition, accepted: !alarm, values: driftValues(drift) });
+    const incidents = followIncidents(recorded, { persistence: persistenceOf(plan) });
+    const trainings = [...retrainings, ...refused].sort((a, b) => a - b);
+    const decision = decideAt(plan, { window, champion, evidence: recorded, incidents, trainings });
+    let training: ReplayedWindow['training'] = null;
+    if (decision.action === 'retrain' && window + 1 < plan.windows.length) {
+      const reason = await refusal(plan, { challenger: window + 1, champion: champion.trainedBefore }, scores);
+      training = reason === null ? { kind: 'serves' } : { kind: 'refused', reason };
+    }
+    const realised = await judgeServed(plan, window, await scores(champion.trainedBefore, window));
     windows.push({
       window,
-      partition: partitionOf(plan, window),
+      partition: plan.windows[window]!.partition,
       trainedBefore: champion.trainedBefore,
       quality: realised?.value ?? null,
       interval: realised?.interval ?? null,
@@ -92,28 +128,48 @@ export async function replayPolicy(
       action: decision.action,
       trigger: decision.trigger,
       reasons: decision.reasons,
+      changes: incidents.flatMap(changeOf),
+      training,
     });
-    if (decision.action === 'retrain' && options.mayRetrain === 'yes' && window + 1 < total) {
-      champion = describeChampion(plan, window + 1);
-      retrainings.push(window + 1);
-      recorded = [];
-      accepted = [];
-    }
+    if (training?.kind === 'refused') refused.push(window + 1);
+    if (training?.kind !== 'serves') continue;
+    champion = describeChampion(plan, window + 1);
+    retrainings.push(window + 1);
+    recorded = [];
+    accepted = [];
   }
-  return { windows, retrainings };
+  return { windows, retrainings, refused };
 }
+
+/** The first window that a model can serve in: its training and its labels come before. */
+export function firstWindow({ firstTraining, labelLag, holdoutWindows }: TrainingShape): number {
+  return firstTraining + labelLag + holdoutWindows;
+}
+
+type TrainingShape = Pick<ReplayPlan, 'firstTraining' | 'trainingWindows' | 'labelLag' | 'holdoutWindows'>;
 
 /** Rows a model is trained on that starts to serve in window `trainedBefore`. */
-export function trainingRows(
-  plan: Pick<ReplayPlan, 'history' | 'windowRows' | 'trainingWindows'>,
-  trainedBefore: number,
-): History {
-  const from = Math.max(0, trainedBefore - plan.trainingWindows) * plan.windowRows;
-  return sliceHistory(plan.history, { from, to: trainedBefore * plan.windowRows });
+export function trainingRows(plan: ReplayPlan, trainedBefore: number): History {
+  const end = trainedBefore - plan.labelLag - plan.holdoutWindows;
+  return rowsOfWindows(plan, Math.max(0, end - plan.trainingWindows), end);
 }
 
-export function windowRows(plan: Pick<ReplayPlan, 'history' | 'windowRows'>, window: number): History {
-  return sliceHistory(plan.history, { from: window * plan.windowRows, to: (window + 1) * plan.windowRows });
+/** Rows the probe of a window learns from: the newest labelled ones before it, none held out. */
+export function probeRows(plan: ReplayPlan, window: number): History {
+  return rowsOfWindows(plan, Math.max(0, window - plan.trainingWindows), window);
+}
+
+export function windowRows(plan: Pick<ReplayPlan, 'history' | 'windows'>, window: number): History {
+  return rowsOfWindows(plan, window, window + 1);
+}
+
+function rowsOfWindows(
+  { history, windows }: Pick<ReplayPlan, 'history' | 'windows'>,
+  from: number,
+  to: number,
+): History {
+  const range: RowRange = { from: windows[from]?.from ?? 0, to: windows[to - 1]?.to ?? 0 };
+  return sliceHistory(history, range);
 }
 
 function describeChampion(plan: ReplayPlan, trainedBefore: number): Champion {
@@ -146,9 +202,41 @@ function judgeDrift(
   });
 }
 
+/** Quality of a window whose labels are known now, and how the model that served stands against a probe. */
+async function judgeWindow(
+  plan: ReplayPlan,
+  { window, known, server }: { readonly window: number; readonly known: number; readonly server: number },
+  { scores, probe }: ReplayOptions,
+): Promise<CheckResult[]> {
+  const { labels } = windowRows(plan, window);
+  const champion = await scores(server, window);
+  const checks = judgeWindowQuality(plan, { window, known }, labels, champion);
+  const trigger = plan.definition.retrain.when.find(({ kind }) => kind === 'behind_probe');
+  if (trigger?.kind !== 'behind_probe' || probe === null) return checks;
+  const { metric, minRows } = plan.definition.monitor.quality;
+  const compared = judgeProbe({
+    metric,
+    labels,
+    championScores: champion,
+    probeScores: await probe(window),
+    margin: trigger.margin,
+    minRows,
+    probe: 'a small model of the newest labelled rows',
+    threshold: 0.5,
+    seed: plan.seed,
+  });
+  return [...checks, ...compared];
+}
+
+async function judgeServed(plan: ReplayPlan, window: number, scores: Float32Array): Promise<CheckResult | undefined> {
+  const { labels } = windowRows(plan, window);
+  const checks = judgeWindowQuality(plan, { window, known: window + plan.labelLag }, labels, scores);
+  return checks.find(({ check }) => check === 'quality');
+}
+
 function judgeWindowQuality(
   plan: ReplayPlan,
-  window: number,
+  { window, known }: { readonly window: number; readonly known: number },
   labels: Float32Array,
   scores: Float32Array,
 ): CheckResult[] {
@@ -157,8 +245,8 @@ function judgeWindowQuality(
     metric,
     min,
     minRows,
-    cohort: { partition: partitionOf(plan, window), scored: labels.length, labelled: labels.length },
-    asOf: endOf(plan, window),
+    cohort: { partition: plan.windows[window]!.partition, scored: labels.length, labelled: labels.length },
+    asOf: endOf(plan, known),
     horizonDays: 0,
     finalShares: [],
     labels,
@@ -171,55 +259,116 @@ function judgeWindowQuality(
   });
 }
 
+/** Why the challenger may not replace the champion, judged on the windows held out from it; null when it may. */
+async function refusal(
+  plan: ReplayPlan,
+  { challenger, champion }: { readonly challenger: number; readonly champion: number },
+  scores: Scores,
+): Promise<string | null> {
+  const { gate, holdoutWindows, labelLag } = plan;
+  if (gate === null || holdoutWindows === 0) return null;
+  const end = challenger - labelLag;
+  const held = Array.from({ length: holdoutWindows }, (_, index) => end - holdoutWindows + index);
+  const join = async (trainedBefore: number) => joined(await inOrder(held, window => scores(trainedBefore, window)));
+  const labels = joined(held.map(window => windowRows(plan, window).labels));
+  const checks = judgeChallenger({
+    ...gate,
+    labels,
+    challengerScores: await join(challenger),
+    championScores: await join(champion),
+    clusters: null,
+    slices: [],
+    minSliceRows: labels.length,
+    threshold: 0.5,
+    seed: plan.seed,
+  });
+  const verdict = foldVerdict(checks);
+  if (verdict === 'pass' || verdict === 'warn') return null;
+  const blocking = checks.filter(({ weight, status }) => weight !== 'advisory' && status !== 'pass');
+  return blocking.map(({ reason }) => reason).join('; ');
+}
+
+async function inOrder<Item, Result>(items: readonly Item[], one: (item: Item) => Promise<Result>): Promise<Result[]> {
+  const results: Result[] = [];
+  for (const item of items) results.push(await one(item));
+  return results;
+}
+
+function joined(parts: readonly Float32Array[]): Float32Array {
+  const all = new Float32Array(parts.reduce((total, part) => total + part.length, 0));
+  let at = 0;
+  for (const part of parts) {
+    all.set(part, at);
+    at += part.length;
+  }
+  return all;
+}
+
+function persistenceOf({ definition, windowDays }: ReplayPlan) {
+  return { ...definition.monitor.drift.persistence, seasons: seasonsOf(windowDays) };
+}
+
+function changeOf(state: SubjectState): ReplayedWindow['changes'] {
+  const name = state.open?.class ?? state.class;
+  return name === 'none' || name === 'noise'
+    ? []
+    : [{ subject: state.subject, class: name, open: state.open !== null }];
+}
+
 function decideAt(
   plan: ReplayPlan,
-  window: number,
-  champion: Champion,
-  evidence: readonly Evidence[],
-  retrainings: readonly number[],
+  at: {
+    readonly window: number;
+    readonly champion: Champion;
+    readonly evidence: readonly Evidence[];
+    readonly incidents: readonly SubjectState[];
+    readonly trainings: readonly number[];
+  },
 ): Decision {
-  const { k, n } = plan.definition.monitor.drift.persistence;
+  const { window, champion, evidence, incidents, trainings } = at;
+  const partitionOf = (at: number) => plan.windows[at]?.partition ?? '';
+  const newest = plan.windows[window - plan.labelLag]?.to ?? 0;
+  const learned = trainingEnd(plan, champion.trainedBefore);
   return decide({
     definition: plan.definition,
-    partition: partitionOf(plan, window),
+    partition: partitionOf(window),
     asOf: endOf(plan, window),
     champion: String(champion.trainedBefore),
-    trainedAt: partitionOf(plan, champion.trainedBefore),
+    trainedAt: partitionOf(champion.trainedBefore),
     evidence,
     digests: [],
-    incidents: followIncidents(evidence, { persistence: { k, n, seasons: seasonsOf(plan.windowDays) } }),
-    retrainings: retrainings.map(trainedBefore => partitionOf(plan, trainedBefore)),
+    incidents,
+    retrainings: trainings.map(partitionOf),
     inFlight: null,
-    newLabels: (window + 1 - champion.trainedBefore) * plan.windowRows,
+    newLabels: Math.max(0, newest - learned),
   });
+}
+
+/** Number of the first row that the model did not learn from. */
+function trainingEnd(plan: ReplayPlan, trainedBefore: number): number {
+  return plan.windows[trainedBefore - plan.labelLag - plan.holdoutWindows - 1]?.to ?? 0;
 }
 
 function record(
   plan: ReplayPlan,
-  kind: EvidenceKind,
-  window: number,
-  champion: Champion,
+  about: { readonly kind: EvidenceKind; readonly window: number; readonly known: number; readonly champion: number },
   checks: readonly CheckResult[],
 ): Evidence {
   return {
     schema: 'evidence/1',
-    kind,
+    kind: about.kind,
     model: plan.definition.model,
-    subject: { partition: partitionOf(plan, window), version: String(champion.trainedBefore) },
-    baseline: champion.baseline.reason,
-    asOf: endOf(plan, window),
+    subject: { partition: plan.windows[about.window]!.partition, version: String(about.champion) },
+    baseline: `model trained before window ${about.champion}`,
+    asOf: endOf(plan, about.known),
     checks,
     verdict: foldVerdict(checks),
     reasons: checks.filter(({ status }) => status === 'warn' || status === 'fail').map(({ reason }) => reason),
   };
 }
 
-/** Windows are named by the date of their first row. */
-function partitionOf(plan: ReplayPlan, window: number): string {
-  return new Date(Date.parse(plan.start) + window * plan.windowDays * 86_400_000).toISOString().slice(0, 10);
-}
-
-/** A window is judged the moment it ends, with its labels. */
+/** A window is judged the moment it ends. */
 function endOf(plan: ReplayPlan, window: number): string {
-  return `${partitionOf(plan, window + 1)}T00:00:00.000Z`;
+  const partition = plan.windows[Math.min(window, plan.windows.length - 1)]!.partition;
+  return `${dateAfter(partition, plan.windowDays)}T00:00:00.000Z`;
 }

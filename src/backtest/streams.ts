@@ -45,8 +45,8 @@ export function makeStream(options: StreamOptions): History {
   }
   return {
     columns: [
-      { name: 'amount', values: amount },
-      { name: 'level', values: level },
+      { kind: 'number', name: 'amount', values: amount },
+      { kind: 'number', name: 'level', values: level },
     ],
     labels,
   };

@@ -6,10 +6,15 @@ export interface History {
   readonly labels: Float32Array;
 }
 
-export interface HistoryColumn {
-  readonly name: string;
-  readonly values: Float32Array;
-}
+export type HistoryColumn =
+  | { readonly kind: 'number'; readonly name: string; readonly values: Float32Array }
+  | {
+      readonly kind: 'category';
+      readonly name: string;
+      /** Index into `categories`; -1 is NULL. */
+      readonly codes: Int32Array;
+      readonly categories: readonly string[];
+    };
 
 /** Rows [from, to). */
 export interface RowRange {
@@ -19,7 +24,11 @@ export interface RowRange {
 
 export function sliceHistory(history: History, { from, to }: RowRange): History {
   return {
-    columns: history.columns.map(({ name, values }) => ({ name, values: values.subarray(from, to) })),
+    columns: history.columns.map(column =>
+      column.kind === 'number'
+        ? { ...column, values: column.values.subarray(from, to) }
+        : { ...column, codes: column.codes.subarray(from, to) },
+    ),
     labels: history.labels.subarray(from, to),
   };
 }
@@ -28,7 +37,11 @@ export function sliceHistory(history: History, { from, to }: RowRange): History 
 export function reorderHistory(history: History, order: Uint32Array): History {
   const reorder = (values: Float32Array) => Float32Array.from(order, row => values[row]!);
   return {
-    columns: history.columns.map(({ name, values }) => ({ name, values: reorder(values) })),
+    columns: history.columns.map(column =>
+      column.kind === 'number'
+        ? { ...column, values: reorder(column.values) }
+        : { ...column, codes: Int32Array.from(order, row => column.codes[row]!) },
+    ),
     labels: reorder(history.labels),
   };
 }

@@ -16,6 +16,8 @@ const unitFactors = [10, 100, 1000, 10_000, 1e6, 1e9, 60, 3600, 24, 7, 12, 1.609
 /** Offsets that only a mistake adds: Kelvin, and Excel's and Unix's epochs in days. */
 const knownOffsets = [273.15, 1900, 25_569];
 const unitTolerance = 0.02;
+/** Groups in which the rest of a column is compared, so that a few hundred rows tell a shift from noise. */
+const restGroups = 20;
 const fillShare = 0.05;
 const sameShape = 0.05;
 
@@ -126,9 +128,13 @@ function defaultFill(
   });
   if (gain < fillShare) return null;
   const without = (counts: readonly number[]) => counts.filter((_, index) => index !== bin);
-  const rest = totalVariation(without(now.histogram), without(before.histogram)).value;
-  // Two samples over 100 bins differ by about √(bins/n) without any change.
-  const noise = Math.sqrt(now.histogram.length / (2 * Math.PI)) * Math.sqrt(1 / total + 1 / referenceTotal);
+  const groups = equalMassGroups(without(before.histogram), restGroups);
+  const rest = totalVariation(
+    addGroups(without(now.histogram), groups),
+    addGroups(without(before.histogram), groups),
+  ).value;
+  // Two samples over so many groups differ by about √(groups/n) without any change; over all fine bins that would hide a shift.
+  const noise = Math.sqrt(restGroups / (2 * Math.PI)) * Math.sqrt(1 / total + 1 / referenceTotal);
   if (rest === null || rest > Math.max(sameShape, 1.3 * noise)) return null;
   const where =
     bin === 0
@@ -140,6 +146,25 @@ function defaultFill(
     'default_fill',
     `${percent(gain)} of ${name} moved to one value (${where}) and the rest kept its shape: is a default filled in?`,
   );
+}
+
+/** Number of the group of each bin: consecutive bins, each group with about the same share of the reference. */
+function equalMassGroups(counts: readonly number[], groups: number): readonly number[] {
+  const total = sum(counts);
+  let before = 0;
+  return counts.map(count => {
+    const group = Math.min(groups - 1, Math.floor((groups * (before + count / 2)) / Math.max(total, 1)));
+    before += count;
+    return group;
+  });
+}
+
+function addGroups(counts: readonly number[], groups: readonly number[]): number[] {
+  const added = new Array<number>(restGroups).fill(0);
+  counts.forEach((count, index) => {
+    added[groups[index]!]! += count;
+  });
+  return added;
 }
 
 /** The tail beyond a new bound sits on the bound (clipping) or is gone while the rest kept its shape (truncation). */

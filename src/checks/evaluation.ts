@@ -107,7 +107,7 @@ function withoutChampion(metric: QualityMetric, input: EvaluationInput): CheckRe
   });
 }
 
-interface Difference {
+export interface Difference {
   /** challenger − champion, oriented so that more is better. */
   readonly value: number;
   readonly low: number;
@@ -158,6 +158,16 @@ function judgeNonInferiority(metric: QualityMetric, input: EvaluationInput, cham
 }
 
 /** DeLong for the AUC of independent rows, cluster bootstrap for anything else. */
+/** Challenger minus champion on all rows with its two-sided interval, oriented so that more is better. */
+export function pairedDifference(
+  metric: QualityMetric,
+  input: EvaluationInput,
+  champion: Numbers,
+  confidence: number,
+): Measured<Difference> {
+  return compare(metric, input, champion, everyRow(input.labels.length), confidence);
+}
+
 function compare(
   metric: QualityMetric,
   input: EvaluationInput,

@@ -13,6 +13,7 @@ export {
 export { type EvaluationInput, judgeChallenger } from './evaluation.ts';
 export { type FollowOptions, followIncidents } from './follow.ts';
 export { checkLabelLeakage, checkSplit, checkTemporalLeakage, type SplitFacts, type TemporalFacts } from './leakage.ts';
+export { judgeProbe, type ProbeInput } from './probe.ts';
 export { aucOfHistogram, type EstimateInput, estimateQualityOf, judgeQuality, type QualityInput } from './quality.ts';
 export { byUrgency, checkResult } from './result.ts';
 export { directionOf, isQualityMetric, measureQuality, type QualityMetric, qualityMetric } from './score-quality.ts';

@@ -74,8 +74,15 @@ const persistence = z
   })
   .refine(({ k, n }) => k >= 1 && k <= n, 'K must be between 1 and N');
 
+/** Two points of AUC: what a retraining has to promise before it is worth its trouble. */
+const probeMargin = 0.02;
+
 const trigger = z.union([
   z.enum(['quality_below', 'drift_with_loss', 'drift']).transform((kind): RetrainTrigger => ({ kind })),
+  z.literal('behind_probe').transform((): RetrainTrigger => ({ kind: 'behind_probe', margin: probeMargin })),
+  section({ behind_probe: z.number().min(0) }).transform(
+    ({ behind_probe: margin }): RetrainTrigger => ({ kind: 'behind_probe', margin }),
+  ),
   section({ age: days }).transform(({ age }): RetrainTrigger => ({ kind: 'age', days: age })),
 ]);
 

@@ -99,6 +99,8 @@ function considerTrigger(trigger: RetrainTrigger, input: DecisionInput): Conside
   switch (trigger.kind) {
     case 'quality_below':
       return { trigger: trigger.kind, ...considerQuality(input) };
+    case 'behind_probe':
+      return { trigger: trigger.kind, ...considerProbe(input) };
     case 'drift':
       return { trigger: trigger.kind, ...considerDrift(input) };
     case 'drift_with_loss':
@@ -136,6 +138,18 @@ function considerQuality(input: DecisionInput): Answer {
     state: 'quiet',
     reason: `${name} is ${text(pooled.value)} (${text(pooled.low)} to ${text(pooled.high)}), at least ${text(min)} wanted: ${count}`,
   };
+}
+
+/** The newest mature cohort: does a small model of the newest labelled rows do better on it than the champion? */
+function considerProbe(input: DecisionInput): Answer {
+  const cohort = cohortsOf(input, check => check.check === 'quality').at(-1);
+  const evidence = latestPerWindow(
+    input.evidence.filter(({ kind }) => kind === 'quality').filter(item => isAbout(item, input.champion)),
+  ).find(item => windowOf(item) === cohort?.window);
+  const check = evidence?.checks.find(candidate => candidate.check === 'behind_probe');
+  if (check === undefined || check.status === 'insufficient')
+    return { state: 'unknown', reason: check?.reason ?? 'no cohort was compared with a probe yet' };
+  return { state: check.status === 'warn' ? 'fired' : 'quiet', reason: check.reason };
 }
 
 /** Persistent drift of any feature or of the predictions, whatever it did to quality. */
@@ -205,7 +219,8 @@ function reasonsToHold(fired: Considered, input: DecisionInput): string[] {
   // Age is a fact of the calendar and waits for no name. A proven loss of quality waits only while the change is too young
   // to have one: a change that stays without a name must not keep a failing model in service for ever.
   const nameless = changing.filter(state => (state.open?.class ?? state.class) === 'unknown');
-  const waiting = fired.trigger === 'quality_below' ? nameless.filter(state => state.open === null) : nameless;
+  const isProven = fired.trigger === 'quality_below' || fired.trigger === 'behind_probe';
+  const waiting = isProven ? nameless.filter(state => state.open === null) : nameless;
   const named = changing.some(state => state.open?.class === 'step_change' || state.open?.class === 'gradual');
   if (named || fired.trigger === 'age') return [];
   return waiting

@@ -39,6 +39,8 @@ export type RolloutStep =
 
 export type RetrainTrigger =
   | { readonly kind: 'quality_below' }
+  /** A small model of the newest labelled rows beats the champion by more than the margin. */
+  | { readonly kind: 'behind_probe'; readonly margin: number }
   | { readonly kind: 'drift_with_loss' }
   | { readonly kind: 'drift' }
   | { readonly kind: 'age'; readonly days: number };

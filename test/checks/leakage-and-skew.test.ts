@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { freezeBaseline, profileRows } from '../../src/backtest/profile-rows.ts';
+import type { History } from '../../src/backtest/table.ts';
 import { checkDomainClassifier, checkLabelLeakage, checkRowSkew, checkSplit } from '../../src/checks/index.ts';
 import { parseAlert } from '../../src/domain/alert.ts';
 import { histogram } from '../../src/stats/histogram.ts';
@@ -15,7 +16,7 @@ describe('label leakage', () => {
     ['an honest feature', honest, 'pass'],
     ['a feature that knows the label', leaking, 'fail'],
   ] as const)('%s', (_, values, status) => {
-    const history = { columns: [{ name: 'x', values }], labels };
+    const history: History = { columns: [{ kind: 'number', name: 'x', values }], labels };
     const baseline = freezeBaseline(history, 'test');
     const edges = baseline.columns['x'];
     const of = (label: number) =>

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { freezeBaseline, profileRows } from '../../src/backtest/profile-rows.ts';
+import type { History } from '../../src/backtest/table.ts';
 import { checkDrift, type VolumeWindow, validateData } from '../../src/checks/index.ts';
 import { fitOfType } from '../../src/checks/schema.ts';
 import type { Contract } from '../../src/domain/contract.ts';
@@ -14,12 +15,18 @@ function normals(rows: number, seed = 1): Float32Array {
 }
 
 function numeric(values: Float32Array, baseline: Baseline): Profile {
-  const history = { columns: [{ name: 'x', values }], labels: new Float32Array(values.length) };
+  const history: History = {
+    columns: [{ kind: 'number', name: 'x', values }],
+    labels: new Float32Array(values.length),
+  };
   return profileRows(history, { baseline, kind: 'window', window: { from: dayOf(0), to: dayOf(1) }, scores: null });
 }
 
 const trained = normals(5000);
-const baseline = freezeBaseline({ columns: [{ name: 'x', values: trained }], labels: new Float32Array(5000) }, 'test');
+const baseline = freezeBaseline(
+  { columns: [{ kind: 'number', name: 'x', values: trained }], labels: new Float32Array(5000) },
+  'test',
+);
 const reference = numeric(trained, baseline);
 
 function validate(changes: {

@@ -1,0 +1,73 @@
+/**
+ * The probe: a small model of the newest labelled rows that nobody serves. On a hard week it does as badly as the champion;
+ * where it does better, the world has moved on and a new training would pay. A fixed minimum cannot tell the two apart.
+ */
+import type { CheckResult } from '../domain/evidence.ts';
+import type { Numbers } from '../stats/measured.ts';
+import { type EvaluationInput, pairedDifference } from './evaluation.ts';
+import { type Finding, judgeTable, plain } from './result.ts';
+import { qualityMetric } from './score-quality.ts';
+
+export interface ProbeInput {
+  readonly metric: string;
+  /** The labelled rows of the cohort, none of which the probe learned from, with both scores. */
+  readonly labels: Numbers;
+  readonly championScores: Numbers;
+  readonly probeScores: Numbers;
+  /** What the champion may be behind. */
+  readonly margin: number;
+  readonly minRows: number;
+  /** What the probe is and has learned from, for people. */
+  readonly probe: string;
+  readonly threshold: number | null;
+  readonly seed: number;
+}
+
+const confidence = 0.95;
+
+/** `behind_probe` warns when the champion is behind by more than the margin and, one-sided with 95 %, behind at all. */
+export function judgeProbe(input: ProbeInput): CheckResult[] {
+  return judgeTable('behind_probe', () => judge(input));
+}
+
+function judge(input: ProbeInput): Finding {
+  const metric = qualityMetric(input.metric);
+  const rows = input.labels.length;
+  const base = { rows, limit: -input.margin, limitSource: 'declared' };
+  if (rows < input.minRows) {
+    const reason = `${rows} labelled rows to compare the champion with a probe on; ${input.minRows} are needed`;
+    return { ...base, status: 'insufficient', reason };
+  }
+  const pair: EvaluationInput = {
+    metric,
+    min: null,
+    champion: { nonInferiorBy: 0, confidence },
+    labels: input.labels,
+    challengerScores: input.probeScores,
+    championScores: input.championScores,
+    clusters: null,
+    slices: [],
+    minSliceRows: rows,
+    threshold: input.threshold,
+    seed: input.seed,
+  };
+  // One-sided question: the two-sided interval leaves twice the tail.
+  const found = pairedDifference(metric, pair, input.championScores, 2 * confidence - 1);
+  if (found.value === null) {
+    return { ...base, status: 'insufficient', reason: `${metric} of champion and probe: ${found.reason}` };
+  }
+  const { value, low, high, champion, challenger } = found.value;
+  const isBehind = value > input.margin && low > 0;
+  return {
+    ...base,
+    // Seen from the champion: negative is behind.
+    value: -value,
+    interval: [-high, -low] as const,
+    status: isBehind ? 'warn' : 'pass',
+    details: { metric, champion, probe: challenger },
+    reason:
+      `${metric} ${plain(champion)} against ${plain(challenger)} of ${input.probe} on the same ${rows} rows: ` +
+      `${value > 0 ? 'behind' : 'ahead'} by ${plain(Math.abs(value))} (${plain(-high)} to ${plain(-low)}), ` +
+      `more than ${plain(input.margin)} behind and certain to be behind would count`,
+  };
+}
