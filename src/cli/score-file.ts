@@ -15,6 +15,7 @@ import { findInputFiles, type InputFile } from '../engine/input-files.ts';
 import type { ChunkReceipt, ColumnInfo, GpuProvider, InputRange, PreparedModel, ScoreChunkJob } from '../engine/job.ts';
 import { EnginePool } from '../engine/pool.ts';
 import { CommandFailure, exitCode, note, print } from './output.ts';
+import { baselineOf, writeProfile } from './score-file-profile.ts';
 
 export interface ScoreFileOptions {
   readonly model: string;
@@ -26,8 +27,10 @@ export interface ScoreFileOptions {
   /** Feature columns in the order of training; default: numeric columns that are no keys, in file order. */
   readonly features?: readonly string[];
   readonly scorer?: 'auto' | 'onnxruntime';
-  /** Also profile inputs and predictions. */
+  /** Also profile inputs and predictions: `profile.json` and `baseline.json`, whose edges it was counted on. */
   readonly profile?: boolean;
+  /** Edges to count on, of an earlier profile, so that both compare. Default: frozen from the first million rows. */
+  readonly baseline?: string;
   readonly json?: boolean;
   /** Children; default one per core. */
   readonly processes?: number;
@@ -50,6 +53,8 @@ export interface ScoreFileResult {
   readonly scorer: 'trees' | 'onnxruntime';
   readonly scorer_reason: string;
   readonly files: readonly { readonly path: string; readonly rows: number; readonly bytes: number }[];
+  /** Path of the profile, with `--profile`. */
+  readonly profile?: string;
 }
 
 const DEADLINE_MS = 24 * 3_600_000;
@@ -59,7 +64,6 @@ const NUMERIC = /^(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|BOOLEAN|FLOAT|DOUBLE|DEC
 
 /** Runs the command; throws `CommandFailure` with exit code 1 (failed) or 2 (usage). */
 export async function scoreFile(options: ScoreFileOptions): Promise<void> {
-  if (options.profile === true) note('warning: --profile writes no profile yet; scoring jobs of a project do');
   const result = await scoreFiles(options, note);
   if (options.json === true) print(JSON.stringify(result));
   else
@@ -81,6 +85,7 @@ export async function scoreFiles(options: ScoreFileOptions, log: (line: string) 
     await mkdir(staging, { recursive: true });
     const started = performance.now();
     const receipts = await scoreChunks(options, pool, plan, { staging, scratch, log });
+    if (plan.baseline !== null) await writeProfile(plan.baseline, receipts, staging);
     await publish(staging, resolve(options.output));
     const seconds = (performance.now() - started) / 1_000;
     return resultOf(options, receipts, seconds, pool);
@@ -102,15 +107,25 @@ interface Plan {
   readonly model: PreparedModel;
   readonly contract: Contract;
   readonly rows: number;
+  /** Path of the baseline document; null where no profile is wanted. */
+  readonly baseline: string | null;
 }
 
 async function assertUsage(options: ScoreFileOptions): Promise<void> {
   const usage = (message: string) => new CommandFailure(`score-file: ${message}`, exitCode.usage);
   if (options.keys.length === 0) throw usage('name the key columns with --keys id[,…]');
   if (!existsSync(options.model)) throw usage(`${options.model}: there is no such model file`);
+  if (options.baseline !== undefined && !existsSync(options.baseline)) {
+    throw usage(`${options.baseline}: there is no such baseline; leave --baseline out to freeze one from the input`);
+  }
+  for (const [name, value] of Object.entries({ processes: options.processes, 'batch-rows': options.batchRows })) {
+    if (value !== undefined && !(Number.isInteger(value) && value > 0)) throw usage(`--${name} wants a whole number`);
+  }
   if (!existsSync(options.output)) return;
   if (!(await stat(options.output)).isDirectory()) throw usage(`${options.output} is a file; name a folder`);
-  const foreign = (await readdir(options.output)).filter(name => !/^(part-\d+\.parquet|profile-\d+\.json)$/.test(name));
+  const foreign = (await readdir(options.output)).filter(
+    name => !/^(part-\d+\.parquet|(profile|baseline)\.json)$/.test(name),
+  );
   if (foreign.length > 0) {
     throw usage(
       `${options.output} holds ${foreign.slice(0, 3).join(', ')}, which is no output of score-file; name another folder`,
@@ -143,7 +158,9 @@ async function planWork(
     chunksWanted: processes,
   });
   const files = new Map(found.map(file => [file.path, file]));
-  return { chunks, files, model, contract: contractOf(options.keys, model), rows: inspection.rows };
+  const contract = contractOf(options.keys, model);
+  const baseline = await baselineOf(options, pool, { scratch, inspection, model });
+  return { chunks, files, model, contract, rows: inspection.rows, baseline };
 }
 
 function isFeature(column: ColumnInfo, keys: readonly string[]): boolean {
@@ -289,8 +306,9 @@ function jobOf(options: ScoreFileOptions, plan: Plan, chunk: Chunk, outputFolder
     ],
     scoredAt: new Date(0).toISOString(),
     outputForm: 'predictions',
-    baseline: null,
+    baseline: plan.baseline,
     sliceColumns: [],
+    dataset: basename(options.input),
     outputFolder,
     batchRows: options.batchRows ?? BATCH_ROWS,
     device: options.device ?? 'off',
@@ -350,6 +368,7 @@ function resultOf(
       rows: receipt.predictions?.rows ?? 0,
       bytes: receipt.predictions?.bytes ?? 0,
     })),
+    ...(receipts.some(receipt => receipt.profile !== null) ? { profile: join(options.output, 'profile.json') } : {}),
   };
 }
 

@@ -275,6 +275,8 @@ export interface PreparedModel {
 /** Freezes the edges of a baseline from reference rows (the training set). */
 export interface BaselineJob {
   readonly files: readonly string[];
+  /** Of all files; default `parquet`. */
+  readonly format?: FileFormat;
   readonly columns: readonly string[];
   readonly number: number;
   readonly reason: string;

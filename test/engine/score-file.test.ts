@@ -1,4 +1,5 @@
-import { mkdir, readdir } from 'node:fs/promises';
+import { createHash } from 'node:crypto';
+import { copyFile, mkdir, readdir, readFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { CommandFailure } from '../../src/cli/output.ts';
 import { type ScoreFileOptions, scoreFiles } from '../../src/cli/score-file.ts';
@@ -68,6 +69,39 @@ test('CSV and JSON lines are inputs too', async () => {
     const [row] = await bench.sql(`SELECT * FROM '${output}/*.parquet' WHERE id = 13`);
     expect(row!['score']).toBeCloseTo(sigmoid(6 - 6 + 0.25), 6);
   }
+});
+
+test('--profile writes one profile over all chunks, on edges that another run can take up', async () => {
+  const input = await bench.parquet('profiled.parquet', rowsOf(0, 20_000), ', ROW_GROUP_SIZE 4096');
+  const output = bench.path('profiled-out');
+  const first = await run({ input, output, profile: true, chunkRows: 5_000 });
+  expect(first).toMatchObject({ rows: 20_000, profile: `${output}/profile.json` });
+  expect(first.files.length).toBeGreaterThan(2);
+  const read = async (name: string) => JSON.parse(await readFile(`${output}/${name}`, 'utf8'));
+  const profile = await read('profile.json');
+  expect(profile).toMatchObject({
+    schema: 'profile/1',
+    dataset: 'profiled.parquet',
+    rows: 20_000,
+    columns: { a: { n: 20_000, nulls: 0, min: 0, max: 6 }, b: { n: 20_000, min: 0, max: 4 } },
+    score: { n: 20_000 },
+  });
+  expect(profile.baseline).toBe(
+    createHash('sha256')
+      .update(await readFile(`${output}/baseline.json`))
+      .digest('hex'),
+  );
+
+  await bench.sql(`COPY (${rowsOf(0, 300)}) TO '${bench.path('other.csv')}'`);
+  const baseline = bench.path('kept-baseline.json');
+  await copyFile(`${output}/baseline.json`, baseline);
+  await run({ input: bench.path('other.csv'), output, baseline });
+  expect(await read('profile.json')).toMatchObject({ rows: 300, baseline: profile.baseline });
+  // CSV can be the reference too; and without the option no profile is left behind.
+  await run({ input: bench.path('other.csv'), output, profile: true });
+  expect((await read('profile.json')).rows).toBe(300);
+  await run({ input, output });
+  expect((await readdir(output)).filter(name => name.endsWith('.json'))).toEqual([]);
 });
 
 test('wrong use ends with exit code 2 and the next step', async () => {

@@ -16,7 +16,7 @@ export async function run(job: BaselineJob, context: VerbContext): Promise<Basel
   });
   try {
     const baseline = await buildBaseline(session, {
-      relation: `SELECT * FROM ${readerCall('parquet', job.files)}`,
+      relation: `SELECT * FROM ${readerCall(job.format ?? 'parquet', job.files)}`,
       columns: job.columns,
       number: job.number,
       reason: job.reason,
