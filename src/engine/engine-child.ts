@@ -10,6 +10,12 @@ const TERM_GRACE_MS = 1_000;
 const MEMORY_CHECK_MS = 500;
 const PAGE_BYTES = 4_096;
 
+/**
+ * Every vector arrives as a buffer of its own that dies at once. A young generation of 1 MB (per half) is collected before
+ * their bytes add up; a larger one lets them pile up until V8 marks the whole heap, at a tenth of a scan's CPU time.
+ */
+export const HEAP_FLAGS: readonly string[] = ['--max-semi-space-size=1'];
+
 export interface ChildOptions {
   readonly folder: string;
   readonly memoryMb: number;
@@ -40,6 +46,7 @@ export class EngineChild {
       env: { TZ: 'UTC', ...options.environment },
       execArgv: [
         `--max-old-space-size=${Math.ceil(options.memoryMb / 2)}`,
+        ...HEAP_FLAGS,
         '--disable-proto=delete',
         ...(fromSource ? ['--import', import.meta.resolve('tsx')] : []),
       ],

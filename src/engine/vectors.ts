@@ -2,10 +2,14 @@
  * DuckDB's vectors as typed arrays. The binding keeps `items` and the validity bits private in its types although they
  * are what makes it fast; this file is the one place that looks at them. `items` is a copy owned by JavaScript.
  *
+ * Whoever names the types of the columns gets their bytes straight from the native binding: finding a vector's type out
+ * and wrapping it costs as much as copying its values.
+ *
  * Where a validity bit is 0 the item is arbitrary (0, or what was there before): whoever reads `items` patches the rows of
  * `nullRows`, or a NULL becomes a number.
  */
-import type { DuckDBDataChunk, DuckDBVector } from '@duckdb/node-api';
+import { type DuckDBDataChunk, type DuckDBType, DuckDBTypeId, type DuckDBVector } from '@duckdb/node-api';
+import native, { type DataChunk, type Vector } from '@duckdb/node-bindings';
 
 export type NumberArray =
   | Float32Array
@@ -23,25 +27,51 @@ interface PrivateVector {
   readonly childData: PrivateVector;
 }
 
+interface ItemArray {
+  readonly BYTES_PER_ELEMENT: number;
+  new (buffer: ArrayBufferLike, byteOffset: number, length: number): NumberArray | BigInt64Array;
+}
+
+/** How the items of a vector lie in memory, for the types whose bytes are read without the binding's classes. */
+const PLAIN: ReadonlyMap<DuckDBTypeId, ItemArray> = new Map<DuckDBTypeId, ItemArray>([
+  [DuckDBTypeId.TINYINT, Int8Array],
+  [DuckDBTypeId.SMALLINT, Int16Array],
+  [DuckDBTypeId.INTEGER, Int32Array],
+  [DuckDBTypeId.DATE, Int32Array],
+  [DuckDBTypeId.BIGINT, BigInt64Array],
+  [DuckDBTypeId.TIMESTAMP, BigInt64Array],
+  [DuckDBTypeId.TIMESTAMP_TZ, BigInt64Array],
+  [DuckDBTypeId.FLOAT, Float32Array],
+  [DuckDBTypeId.DOUBLE, Float64Array],
+]);
+
 const NONE = new Int32Array(0);
 
 export class Vectors {
   readonly #chunk: DuckDBDataChunk;
+  readonly #types: readonly DuckDBType[] | null;
   readonly #vectors: (DuckDBVector | undefined)[];
+  readonly #native: (Vector | undefined)[];
+  readonly #items: (NumberArray | BigInt64Array | undefined)[];
   readonly rows: number;
 
-  constructor(chunk: DuckDBDataChunk, columnCount: number) {
+  /** `columns` are the types of the chunk's columns, or their number where nobody knows the types. */
+  constructor(chunk: DuckDBDataChunk, columns: number | readonly DuckDBType[]) {
+    const count = typeof columns === 'number' ? columns : columns.length;
     this.#chunk = chunk;
+    this.#types = typeof columns === 'number' ? null : columns;
     this.rows = chunk.rowCount;
-    this.#vectors = new Array<DuckDBVector | undefined>(columnCount);
+    this.#vectors = new Array<DuckDBVector | undefined>(count);
+    this.#native = new Array<Vector | undefined>(count);
+    this.#items = new Array<NumberArray | BigInt64Array | undefined>(count);
   }
 
   numbers(column: number): NumberArray {
-    return this.#private(column).items as NumberArray;
+    return this.#itemsOf(column) as NumberArray;
   }
 
   bigints(column: number): BigInt64Array {
-    return this.#private(column).items as BigInt64Array;
+    return this.#itemsOf(column) as BigInt64Array;
   }
 
   /** A text, or null. Slow (0.4 µs): codes of an ENUM are the way for many rows. */
@@ -52,8 +82,41 @@ export class Vectors {
 
   /** Rows whose value is NULL, ascending. */
   nullRows(column: number): Int32Array {
-    const { data } = this.#private(column).validity;
-    return data === null ? NONE : rowsOfZeroBits(data, this.rows);
+    const words = this.#validityOf(column);
+    return words === null ? NONE : rowsOfZeroBits(words, this.rows);
+  }
+
+  #itemsOf(column: number): NumberArray | BigInt64Array {
+    const known = this.#items[column];
+    if (known !== undefined) return known;
+    const Items = this.#plain(column);
+    const items = Items === undefined ? this.#private(column).items : this.#readItems(column, Items);
+    this.#items[column] = items;
+    return items;
+  }
+
+  #readItems(column: number, Items: ItemArray): NumberArray | BigInt64Array {
+    const bytes = native.vector_get_data(this.#nativeVector(column), this.rows * Items.BYTES_PER_ELEMENT);
+    return new Items(bytes.buffer, bytes.byteOffset, this.rows);
+  }
+
+  /** The validity bits in words of 32, or null when no row is NULL. */
+  #validityOf(column: number): Uint32Array | null {
+    const bytes =
+      this.#plain(column) === undefined
+        ? this.#private(column).validity.data
+        : native.vector_get_validity(this.#nativeVector(column), Math.ceil(this.rows / 64) * 8);
+    return bytes === null ? null : new Uint32Array(bytes.buffer, bytes.byteOffset, bytes.byteLength / 4);
+  }
+
+  #plain(column: number): ItemArray | undefined {
+    return PLAIN.get(this.#types?.[column]?.typeId ?? DuckDBTypeId.INVALID);
+  }
+
+  #nativeVector(column: number): Vector {
+    const { chunk } = this.#chunk as unknown as { readonly chunk: DataChunk };
+    this.#native[column] ??= native.data_chunk_get_vector(chunk, column);
+    return this.#native[column];
   }
 
   #vector(column: number): DuckDBVector {
@@ -66,8 +129,7 @@ export class Vectors {
   }
 }
 
-function rowsOfZeroBits(data: BigUint64Array, rows: number): Int32Array {
-  const words = new Uint32Array(data.buffer, data.byteOffset, data.length * 2);
+function rowsOfZeroBits(words: Uint32Array, rows: number): Int32Array {
   const found: number[] = [];
   for (let word = 0; word * 32 < rows; word++) {
     const bits = words[word]!;

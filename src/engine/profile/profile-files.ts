@@ -133,7 +133,7 @@ async function scan({ session, relation, profiler, columns, slices, options }: S
       // NULL arguments must reach the counters.
       specialHandling: true,
       mainFunction: (_info, chunk, output) => {
-        const vectors = new Vectors(chunk, types.length);
+        const vectors = new Vectors(chunk, types);
         const { rows } = vectors;
         seen += rows;
         const labels = label === null ? null : labelsOf(vectors, label);
