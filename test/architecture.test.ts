@@ -18,7 +18,7 @@ const table: Record<string, { readonly folders: readonly string[]; readonly pack
   },
   engine: {
     folders: ['domain', 'stats', 'checks', 'onnx', 'trainers', 'config'],
-    packages: ['node:', '@duckdb/node-api', 'onnxruntime-node', '@bufbuild/protobuf'],
+    packages: ['node:', '@duckdb/node-api', '@duckdb/node-bindings', 'onnxruntime-node', '@bufbuild/protobuf'],
   },
   trainers: { folders: ['domain', 'stats', 'onnx', 'config', 'engine'], packages: ['node:', 'zod'] },
   backtest: { folders: ['domain', 'stats', 'checks'], packages: [] },
