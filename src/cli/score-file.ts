@@ -10,6 +10,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { deviceEnvironment } from '../config/device-environment.ts';
 import type { Contract } from '../domain/contract.ts';
 import { type Chunk, planChunks } from '../domain/scoring.ts';
+import { isDeltaTable, readDeltaInput } from '../engine/delta-input.ts';
 import { EngineFault } from '../engine/fault.ts';
 import { findInputFiles, type InputFile } from '../engine/input-files.ts';
 import type { ChunkReceipt, ColumnInfo, GpuProvider, InputRange, PreparedModel, ScoreChunkJob } from '../engine/job.ts';
@@ -19,8 +20,10 @@ import { baselineOf, writeProfile } from './score-file-profile.ts';
 
 export interface ScoreFileOptions {
   readonly model: string;
-  /** A file, a folder or a pattern. */
+  /** A file, a folder, a pattern or a Delta table. */
   readonly input: string;
+  /** Of a Delta table; default the newest. */
+  readonly tableVersion?: number;
   readonly output: string;
   /** Columns copied to the output, in this order. */
   readonly keys: readonly string[];
@@ -55,6 +58,8 @@ export interface ScoreFileResult {
   readonly files: readonly { readonly path: string; readonly rows: number; readonly bytes: number }[];
   /** Path of the profile, with `--profile`. */
   readonly profile?: string;
+  /** The version of the Delta table that was scored. */
+  readonly table_version?: number;
 }
 
 const DEADLINE_MS = 24 * 3_600_000;
@@ -88,7 +93,11 @@ export async function scoreFiles(options: ScoreFileOptions, log: (line: string) 
     if (plan.baseline !== null) await writeProfile(plan.baseline, receipts, staging);
     await publish(staging, resolve(options.output));
     const seconds = (performance.now() - started) / 1_000;
-    return resultOf(options, receipts, seconds, pool);
+    const { tableVersion } = plan;
+    return {
+      ...resultOf(options, receipts, seconds, pool),
+      ...(tableVersion === null ? {} : { table_version: tableVersion }),
+    };
   } catch (error) {
     if (error instanceof CommandFailure) throw error;
     const message = error instanceof Error ? error.message : String(error);
@@ -101,7 +110,14 @@ export async function scoreFiles(options: ScoreFileOptions, log: (line: string) 
   }
 }
 
+interface Input {
+  readonly files: readonly InputFile[];
+  /** Null where the input is no Delta table. */
+  readonly tableVersion: number | null;
+}
+
 interface Plan {
+  readonly tableVersion: number | null;
   readonly chunks: readonly Chunk[];
   readonly files: ReadonlyMap<string, InputFile>;
   readonly model: PreparedModel;
@@ -138,7 +154,7 @@ async function planWork(
   pool: EnginePool,
   { scratch, processes }: { readonly scratch: string; readonly processes: number },
 ): Promise<Plan> {
-  const found = await findInputFiles(options.input);
+  const { files: found, tableVersion } = await findInput(options, pool);
   const inspection = await pool.run(
     'inspect',
     { files: found.map(({ path, format }) => ({ path, format })) },
@@ -160,7 +176,26 @@ async function planWork(
   const files = new Map(found.map(file => [file.path, file]));
   const contract = contractOf(options.keys, model);
   const baseline = await baselineOf(options, pool, { scratch, inspection, model });
-  return { chunks, files, model, contract, rows: inspection.rows, baseline };
+  return { chunks, files, model, contract, rows: inspection.rows, baseline, tableVersion };
+}
+
+async function findInput(options: ScoreFileOptions, pool: EnginePool): Promise<Input> {
+  const { input, tableVersion } = options;
+  if (!(await isDeltaTable(input))) {
+    if (tableVersion !== undefined) {
+      throw new CommandFailure(`score-file: ${input} is no Delta table, so it has no version`, exitCode.usage);
+    }
+    return { files: await findInputFiles(input), tableVersion: null };
+  }
+  const { files, version } = await readDeltaInput(resolve(input), {
+    ...(tableVersion === undefined ? {} : { version: tableVersion }),
+    readCheckpoint: async paths => {
+      const query = { sql: 'SELECT to_json(c) FROM checkpoint c', tables: { checkpoint: paths }, rowsMax: 10_000_000 };
+      const { rows } = await pool.run('query', query, { deadlineMs: DEADLINE_MS });
+      return rows.map((row): unknown => JSON.parse(String(row[0])));
+    },
+  });
+  return { files, tableVersion: version };
 }
 
 function isFeature(column: ColumnInfo, keys: readonly string[]): boolean {
