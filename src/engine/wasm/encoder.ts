@@ -5,10 +5,11 @@
 import { setFlagsFromString } from 'node:v8';
 
 export const i32 = 0x7f;
+export const i64 = 0x7e;
 export const f32 = 0x7d;
 export const f64 = 0x7c;
 export const v128 = 0x7b;
-export type ValueType = typeof i32 | typeof f32 | typeof f64 | typeof v128;
+export type ValueType = typeof i32 | typeof i64 | typeof f32 | typeof f64 | typeof v128;
 
 export const pageBytes = 65_536;
 
@@ -122,6 +123,7 @@ const opcodes = {
   'i32.shl': 0x74,
   'i32.shr_s': 0x75,
   'i32.shr_u': 0x76,
+  'i64.add': 0x7c,
   'f32.add': 0x92,
   'f32.sub': 0x93,
   'f32.mul': 0x94,
@@ -183,6 +185,7 @@ const opcodes = {
   'f64x2.pmin': 0x100 + 246,
   'f64x2.pmax': 0x100 + 247,
   'f64x2.promote_low_f32x4': 0x100 + 95,
+  'f64x2.convert_low_i32x4_s': 0x100 + 254,
   'i32x4.trunc_sat_f32x4_s': 0x100 + 248,
   'i32x4.trunc_sat_f64x2_s_zero': 0x100 + 252,
   'f32x4.convert_i32x4_s': 0x100 + 250,
@@ -193,6 +196,7 @@ export type Instruction = keyof typeof opcodes;
 /** Loads and stores: opcode and natural alignment (as a power of two). */
 const memoryOpcodes = {
   'i32.load': [0x28, 2],
+  'i64.load': [0x29, 3],
   'f32.load': [0x2a, 2],
   'f64.load': [0x2b, 3],
   'i32.load8_s': [0x2c, 0],
@@ -200,6 +204,7 @@ const memoryOpcodes = {
   'i32.load16_s': [0x2e, 1],
   'i32.load16_u': [0x2f, 1],
   'i32.store': [0x36, 2],
+  'i64.store': [0x37, 3],
   'f32.store': [0x38, 2],
   'f64.store': [0x39, 3],
   'i32.store8': [0x3a, 0],
@@ -256,6 +261,11 @@ export class FunctionBody {
 
   i32(value: number): this {
     this.#code.byte(0x41).signed(value);
+    return this;
+  }
+
+  i64(value: number): this {
+    this.#code.byte(0x42).signed(value);
     return this;
   }
 
@@ -321,6 +331,13 @@ export class FunctionBody {
     return this.i32(end).op('i32.lt_u').branchIf(0).op('end');
   }
 
+  /** `while (counter < end) body()`, compared without sign; the body advances the counter. */
+  whileBelow(counter: Local, end: Local, body: () => void): this {
+    this.get(counter).get(end).op('i32.lt_u').open('if').open('loop');
+    body();
+    return this.get(counter).get(end).op('i32.lt_u').branchIf(0).op('end').op('end');
+  }
+
   encode(): Uint8Array {
     const runs: { type: ValueType; count: number }[] = [];
     for (const type of this.#locals) {
@@ -370,8 +387,11 @@ export class ModuleBuilder {
     return known < 0 ? this.#types.push(key) - 1 : known;
   }
 
-  /** The module's bytes; it asks for a memory of at least this many pages of 64 KiB. */
-  encode(memoryPages: number): Uint8Array<ArrayBuffer> {
+  /**
+   * The module's bytes; it asks for a memory of at least this many pages of 64 KiB, or for one that threads share, which
+   * has exactly so many.
+   */
+  encode(memoryPages: number, memory: 'own' | 'shared' = 'own'): Uint8Array<ArrayBuffer> {
     const out = new ByteBuffer().append([0, 0x61, 0x73, 0x6d, 1, 0, 0, 0]);
     const section = (id: number, count: number, write: (content: ByteBuffer) => void) => {
       const content = new ByteBuffer().unsigned(count);
@@ -382,7 +402,9 @@ export class ModuleBuilder {
       for (const key of this.#types) content.append(key.split(' ').map(Number));
     });
     section(2, 1 + this.#imports.length, content => {
-      content.text('env').text('memory').byte(2).byte(0).unsigned(memoryPages);
+      content.text('env').text('memory').byte(2);
+      if (memory === 'own') content.byte(0).unsigned(memoryPages);
+      else content.byte(3).unsigned(memoryPages).unsigned(memoryPages);
       for (const { name, type } of this.#imports) content.text('env').text(name).byte(0).unsigned(type);
     });
     section(3, this.#functions.length, content => {

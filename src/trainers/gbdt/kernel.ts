@@ -9,7 +9,7 @@
  * both, and sums are exact: they do not depend on the order of rows or on the number of threads. A word holds the sums of at
  * most `BLOCK_ROWS` rows; after each block the words are emptied into pairs of doubles, which stay exact to 2^53.
  */
-import { assembleModule, type Code, loopUntil, type WasmFunction, wasm, whenLess } from './wasm.ts';
+import { FunctionBody, i32, i64, ModuleBuilder } from '../../engine/wasm/encoder.ts';
 
 /** Bins of a feature, the one for missing values included. One byte per value. */
 export const BINS = 256;
@@ -59,8 +59,11 @@ export interface PartitionJob {
 /** Compiles the kernel for the given group sizes; `scratch` is this thread's own area of THREAD_BYTES. */
 export function compileKernel(memory: WebAssembly.Memory, sizes: readonly number[], scratch: number): Kernel {
   const pages = memory.buffer.byteLength / 65_536;
-  const functions = [...sizes.map(size => histogramFunction(size, scratch)), subtractFunction, partitionFunction];
-  const module = new WebAssembly.Module(assembleModule(functions, pages));
+  const builder = new ModuleBuilder();
+  for (const size of sizes) builder.add(histogramFunction(size, scratch), `histogram${size}`);
+  builder.add(subtractFunction(), 'subtract');
+  builder.add(partitionFunction(), 'partition');
+  const module = new WebAssembly.Module(builder.encode(pages, 'shared'));
   const { exports } = new WebAssembly.Instance(module, { env: { memory } });
   const entry = (name: string): ((...values: number[]) => number) => {
     const found = exports[name];
@@ -93,124 +96,95 @@ export function compileKernel(memory: WebAssembly.Memory, sizes: readonly number
  * The rows of a leaf lie scattered in memory. A tight loop first brings a few hundred of them together, so that many cache
  * misses are under way at once; counting straight from where they lie would wait for nearly every row.
  */
-function histogramFunction(size: number, scratch: number): WasmFunction {
+function histogramFunction(size: number, scratch: number): FunctionBody {
+  const f = new FunctionBody({ parameters: [i32, i32, i32, i32, i32] });
   const [row, rowEnd, gradients, bins, histogram] = [0, 1, 2, 3, 4];
-  const [index, end, gathered, bin, word] = [5, 6, 7, 8, 9];
+  const [index, end, gathered, bin, word] = [f.local(i32), f.local(i32), f.local(i32), f.local(i32), f.local(i64)];
   const gatheredBins = scratch + GROUP_BYTES * SCRATCH_BYTES;
   const gatheredWords = gatheredBins + GATHER_ROWS * GROUP_BYTES;
-  const gather: Code = [
-    ...[...wasm.get(row), ...wasm.load(0), ...wasm.set(index)],
-    ...[...wasm.get(gathered), ...wasm.constant(1), ...wasm.shiftLeft],
-    ...[
-      ...wasm.get(index),
-      ...wasm.constant(4),
-      ...wasm.shiftLeft,
-      ...wasm.get(bins),
-      ...wasm.add,
-      ...wasm.loadVector(0),
-    ],
-    ...wasm.storeVector(gatheredBins),
-    ...wasm.get(gathered),
-    ...[
-      ...wasm.get(index),
-      ...wasm.constant(3),
-      ...wasm.shiftLeft,
-      ...wasm.get(gradients),
-      ...wasm.add,
-      ...wasm.load64(0),
-    ],
-    ...wasm.store64(gatheredWords),
-    ...[...wasm.get(gathered), ...wasm.constant(8), ...wasm.add, ...wasm.set(gathered)],
-    ...[...wasm.get(row), ...wasm.constant(4), ...wasm.add, ...wasm.set(row)],
-  ];
-  const count: Code = [
-    ...[...wasm.get(index), ...wasm.load64(gatheredWords), ...wasm.set(word)],
-    ...[...wasm.get(index), ...wasm.constant(1), ...wasm.shiftLeft, ...wasm.set(end)],
-    ...Array.from({ length: size }, (_, feature): Code => {
-      const slot = scratch + feature * SCRATCH_BYTES;
-      const at: Code = [
-        ...wasm.get(end),
-        ...wasm.load8(gatheredBins + feature),
-        ...wasm.constant(3),
-        ...wasm.shiftLeft,
-      ];
-      return [
-        ...[...at, ...wasm.tee(bin), ...wasm.get(bin), ...wasm.load64(slot)],
-        ...[...wasm.get(word), ...wasm.add64, ...wasm.store64(slot)],
-      ];
-    }).flat(),
-    ...[...wasm.get(index), ...wasm.constant(8), ...wasm.add, ...wasm.set(index)],
-  ];
-  const empty: Code = [
-    ...[...wasm.get(histogram), ...wasm.get(histogram), ...wasm.loadVector(0)],
-    ...[...wasm.get(index), ...wasm.loadVectorLow(scratch), ...wasm.doublesOfLowIntegers, ...wasm.addDoubles],
-    ...wasm.storeVector(0),
-    ...[...wasm.get(index), ...wasm.constant64(0), ...wasm.store64(scratch)],
-    ...[...wasm.get(histogram), ...wasm.constant(16), ...wasm.add, ...wasm.set(histogram)],
-    ...[...wasm.get(index), ...wasm.constant(8), ...wasm.add, ...wasm.set(index)],
-  ];
-  const batch: Code = [
+  const advance = (local: number, bytes: number) => f.get(local).i32(bytes).op('i32.add').set(local);
+
+  f.whileBelow(row, rowEnd, () => {
     // end = min(row + GATHER_ROWS rows, rowEnd)
-    ...[...wasm.get(row), ...wasm.constant(4 * GATHER_ROWS), ...wasm.add, ...wasm.tee(end), ...wasm.get(rowEnd)],
-    ...[...wasm.get(end), ...wasm.get(rowEnd), ...wasm.lessUnsigned, ...wasm.select, ...wasm.set(end)],
-    ...[...wasm.constant(0), ...wasm.set(gathered)],
-    ...loopUntil(row, end, gather),
-    ...[...wasm.constant(0), ...wasm.set(index)],
-    ...loopUntil(index, gathered, count),
-  ];
-  return {
-    name: `histogram${size}`,
-    parameters: 5,
-    locals: 4,
-    locals64: 1,
-    returns: false,
-    body: [
-      ...whenLess(wasm.get(row), wasm.get(rowEnd), loopUntil(row, rowEnd, batch)),
-      ...[...wasm.constant(0), ...wasm.set(index), ...wasm.constant(size * SCRATCH_BYTES), ...wasm.set(end)],
-      ...loopUntil(index, end, empty),
-    ],
-  };
+    f.get(row)
+      .i32(4 * GATHER_ROWS)
+      .op('i32.add')
+      .tee(end)
+      .get(rowEnd);
+    f.get(end).get(rowEnd).op('i32.lt_u').op('select').set(end);
+    f.i32(0).set(gathered);
+    f.whileBelow(row, end, () => {
+      f.get(row).memory('i32.load', 0).set(index);
+      f.get(gathered).i32(1).op('i32.shl');
+      f.get(index).i32(4).op('i32.shl').get(bins).op('i32.add').memory('v128.load', 0);
+      f.memory('v128.store', gatheredBins);
+      f.get(gathered);
+      f.get(index).i32(3).op('i32.shl').get(gradients).op('i32.add').memory('i64.load', 0);
+      f.memory('i64.store', gatheredWords);
+      advance(gathered, 8);
+      advance(row, 4);
+    });
+    f.i32(0).set(index);
+    f.whileBelow(index, gathered, () => {
+      f.get(index).memory('i64.load', gatheredWords).set(word);
+      f.get(index).i32(1).op('i32.shl').set(end);
+      for (let feature = 0; feature < size; feature++) {
+        const slot = scratch + feature * SCRATCH_BYTES;
+        f.get(end)
+          .memory('i32.load8_u', gatheredBins + feature)
+          .i32(3)
+          .op('i32.shl')
+          .tee(bin);
+        f.get(bin).memory('i64.load', slot).get(word).op('i64.add').memory('i64.store', slot);
+      }
+      advance(index, 8);
+    });
+  });
+
+  // The words of the block become doubles, and are cleared for the next.
+  f.i32(0)
+    .set(index)
+    .i32(size * SCRATCH_BYTES)
+    .set(end);
+  f.whileBelow(index, end, () => {
+    f.get(histogram).get(histogram).memory('v128.load', 0);
+    f.get(index).memory('v128.load64_zero', scratch).op('f64x2.convert_low_i32x4_s').op('f64x2.add');
+    f.memory('v128.store', 0);
+    f.get(index).i64(0).memory('i64.store', scratch);
+    advance(histogram, 16);
+    advance(index, 8);
+  });
+  return f;
 }
 
 /** (address, end, child) */
-const subtractFunction: WasmFunction = {
-  name: 'subtract',
-  parameters: 3,
-  locals: 0,
-  locals64: 0,
-  returns: false,
-  body: loopUntil(0, 1, [
-    ...[...wasm.get(0), ...wasm.get(0), ...wasm.loadVector(0), ...wasm.get(2), ...wasm.loadVector(0)],
-    ...[...wasm.subtractDoubles, ...wasm.storeVector(0)],
-    ...[...wasm.get(0), ...wasm.constant(16), ...wasm.add, ...wasm.set(0)],
-    ...[...wasm.get(2), ...wasm.constant(16), ...wasm.add, ...wasm.set(2)],
-  ]),
-};
+function subtractFunction(): FunctionBody {
+  const f = new FunctionBody({ parameters: [i32, i32, i32] });
+  const [address, end, child] = [0, 1, 2];
+  return f.whileBelow(address, end, () => {
+    f.get(address).get(address).memory('v128.load', 0).get(child).memory('v128.load', 0);
+    f.op('f64x2.sub').memory('v128.store', 0);
+    f.get(address).i32(16).op('i32.add').set(address);
+    f.get(child).i32(16).op('i32.add').set(child);
+  });
+}
 
 /** (row, rowEnd, bins, table, aside) → address after the last row in front */
-const partitionFunction: WasmFunction = (() => {
-  const [row, rowEnd, bins, table, aside, front, current, goes] = [0, 1, 2, 3, 4, 5, 6, 7];
-  const perRow: Code = [
-    ...[...wasm.get(row), ...wasm.load(0), ...wasm.set(current)],
-    ...[...wasm.get(current), ...wasm.get(bins), ...wasm.add, ...wasm.load8(0)],
-    ...[...wasm.get(table), ...wasm.add, ...wasm.load8(0), ...wasm.constant(2), ...wasm.shiftLeft, ...wasm.set(goes)],
+function partitionFunction(): FunctionBody {
+  const f = new FunctionBody({ parameters: [i32, i32, i32, i32, i32], results: [i32] });
+  const [row, rowEnd, bins, table, aside] = [0, 1, 2, 3, 4];
+  const [front, current, goes] = [f.local(i32), f.local(i32), f.local(i32)];
+  f.get(row).set(front);
+  f.whileBelow(row, rowEnd, () => {
+    f.get(row).memory('i32.load', 0).set(current);
+    f.get(current).get(bins).op('i32.add').memory('i32.load8_u', 0);
+    f.get(table).op('i32.add').memory('i32.load8_u', 0).i32(2).op('i32.shl').set(goes);
     // Written to both sides; only one pointer moves. The front never overtakes the row being read.
-    ...[...wasm.get(front), ...wasm.get(current), ...wasm.store(0)],
-    ...[...wasm.get(aside), ...wasm.get(current), ...wasm.store(0)],
-    ...[...wasm.get(front), ...wasm.get(goes), ...wasm.add, ...wasm.set(front)],
-    ...[...wasm.get(aside), ...wasm.constant(4), ...wasm.add, ...wasm.get(goes), ...wasm.subtract, ...wasm.set(aside)],
-    ...[...wasm.get(row), ...wasm.constant(4), ...wasm.add, ...wasm.set(row)],
-  ];
-  return {
-    name: 'partition',
-    parameters: 5,
-    locals: 3,
-    locals64: 0,
-    returns: true,
-    body: [
-      ...[...wasm.get(row), ...wasm.set(front)],
-      ...whenLess(wasm.get(row), wasm.get(rowEnd), loopUntil(row, rowEnd, perRow)),
-      ...wasm.get(front),
-    ],
-  };
-})();
+    f.get(front).get(current).memory('i32.store', 0);
+    f.get(aside).get(current).memory('i32.store', 0);
+    f.get(front).get(goes).op('i32.add').set(front);
+    f.get(aside).i32(4).op('i32.add').get(goes).op('i32.sub').set(aside);
+    f.get(row).i32(4).op('i32.add').set(row);
+  });
+  return f.get(front);
+}
