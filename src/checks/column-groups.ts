@@ -93,16 +93,17 @@ function missing(column: ColumnProfile): number {
   return column.kind === 'numeric' ? column.nulls + column.nan : column.nulls;
 }
 
+/** The range of every group; neighbours share a bound and its text. */
 function rangeLabels(group: readonly number[], edges: readonly number[]): string[] {
   const labels: string[] = [];
-  for (let index = 0; index <= (group.at(-1) ?? -1); index++) {
-    const first = group.indexOf(index);
-    const last = group.lastIndexOf(index);
-    const low = edges[first - 1];
-    const high = edges[last];
-    if (low === undefined && high === undefined) labels.push('all values');
-    else if (low === undefined) labels.push(`≤ ${plain(high!)}`);
-    else labels.push(high === undefined ? `> ${plain(low)}` : `(${plain(low)}, ${plain(high)}]`);
+  let low: string | null = null;
+  for (let bin = 0; bin < group.length; bin++) {
+    if (bin + 1 < group.length && group[bin + 1] === group[bin]) continue;
+    const high = edges[bin] === undefined ? null : plain(edges[bin]);
+    if (low === null && high === null) labels.push('all values');
+    else if (low === null) labels.push(`≤ ${high}`);
+    else labels.push(high === null ? `> ${low}` : `(${low}, ${high}]`);
+    low = high;
   }
   return labels;
 }

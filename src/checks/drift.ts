@@ -53,6 +53,8 @@ interface Measurement {
   readonly value: number | null;
   readonly p: number | null;
   readonly contributions: readonly number[];
+  /** Reference rows, current rows, and groups that either side fills. */
+  readonly size: { readonly n: number; readonly m: number; readonly bins: number };
   /** Why there is no value, or what threw. */
   readonly problem: Pick<Finding, 'status' | 'reason'> | null;
 }
@@ -106,7 +108,7 @@ function measureColumn(name: string, input: DriftInput): Measurement {
 }
 
 function measure(name: string, group: () => ColumnGroups | null): Measurement {
-  const none = { name, groups: null, value: null, p: null, contributions: [] };
+  const none = { name, groups: null, value: null, p: null, contributions: [], size: { n: 0, m: 0, bins: 0 } };
   try {
     const groups = group();
     if (groups === null)
@@ -116,7 +118,7 @@ function measure(name: string, group: () => ColumnGroups | null): Measurement {
       return { ...none, groups, problem: { status: 'insufficient', reason: `${name}: ${result.reason}` } };
     const size = { n: sum(groups.before), m: sum(groups.now), bins: usedGroups(groups) };
     const p = psiSignificance(result.value.psi, size).value?.p ?? 1;
-    return { name, groups, value: result.value.psi, p, contributions: result.value.contributions, problem: null };
+    return { name, groups, value: result.value.psi, p, contributions: result.value.contributions, size, problem: null };
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     return { ...none, problem: { status: 'error', reason: `${name}: ${message}` } };
@@ -124,16 +126,16 @@ function measure(name: string, group: () => ColumnGroups | null): Measurement {
 }
 
 function judgeDrift(check: string, measurement: Measurement, q: number | null, input: DriftInput): CheckResult {
-  const { name, groups, value, contributions, problem } = measurement;
+  const { name, groups, value, contributions, size, problem } = measurement;
   const base = { column: name, weight: 'blocking' as const, rows: input.profile.rows };
   if (problem !== null || groups === null || value === null) {
     return checkResult(check, { ...base, status: 'insufficient', reason: `${name} was not measured`, ...problem });
   }
   const finding = findingOrError((): Finding => {
-    const size = { n: sum(groups.before), m: sum(groups.now), bins: usedGroups(groups) };
+    const learned = learnedLimit(name, input.history);
     const noise = psiNoiseFloor({ ...size, quantile: noiseQuantile }).value ?? 0;
-    const measured = { value, severity: value, details: detailsOf(name, groups, contributions, q, input) };
-    if (size.m < input.limits.minRows || noise > Math.max(input.limits.warn, learnedLimit(name, input.history) ?? 0)) {
+    const measured = { value, severity: value, details: detailsOf(measurement, groups, q, input) };
+    if (size.m < input.limits.minRows || noise > Math.max(input.limits.warn, learned ?? 0)) {
       const why =
         size.m < input.limits.minRows
           ? `${input.limits.minRows} are needed`
@@ -147,8 +149,8 @@ function judgeDrift(check: string, measurement: Measurement, q: number | null, i
         reason: `${name}: ${size.m} rows, ${why}`,
       };
     }
-    const warn = limitOf(input.limits.warn, noise, learnedLimit(name, input.history), input.history);
-    const alert = limitOf(input.limits.alert, noise, learnedLimit(name, input.history), input.history);
+    const warn = limitOf(input.limits.warn, noise, learned, input.history);
+    const alert = limitOf(input.limits.alert, noise, learned, input.history);
     const significant = (q ?? 1) < falseDiscoveryRate;
     const level = !significant || value < warn.limit ? 'pass' : value < alert.limit ? 'warn' : 'fail';
     const limit = level === 'fail' ? alert : warn;
@@ -239,14 +241,11 @@ function usedGroups(groups: ColumnGroups): number {
 
 /** The figures beside the headline; what incidents are followed by: `shares`, `concentration`, `cause`. */
 function detailsOf(
-  name: string,
+  { name, value, contributions, size: { n: referenceRows, m: rows } }: Measurement,
   groups: ColumnGroups,
-  contributions: readonly number[],
   q: number | null,
   input: DriftInput,
 ) {
-  const rows = sum(groups.now);
-  const referenceRows = sum(groups.before);
   const total = sum(contributions);
   const present = (counts: readonly number[]) => counts.filter((_, index) => index !== groups.nullGroup);
   const pii = input.contract.columns.find(column => column.name === name)?.pii === true;
@@ -263,7 +262,8 @@ function detailsOf(
     shares: groups.now.map(count => count / rows),
     top: top.slice(0, 3),
     concentration: total > 0 ? Math.max(...contributions) / total : 0,
-    psiWithoutMissing: psi(present(groups.before), present(groups.now)).value?.psi ?? null,
+    psiWithoutMissing:
+      groups.nullGroup === null ? value : (psi(present(groups.before), present(groups.now)).value?.psi ?? null),
     jsDistanceBase2: jsDistanceBase2(groups.before, groups.now).value,
     totalVariation: totalVariation(groups.before, groups.now).value,
     ...shapeOf(name, groups, input),

@@ -58,7 +58,9 @@ function smoothedShares(counts: Numbers, smoothing: PsiSmoothing): number[] {
   const add = smoothing.kind === 'jeffreys' ? 0.5 : smoothing.kind === 'add' ? smoothing.add : 0;
   const total = sum(counts) + add * counts.length;
   const floor = smoothing.kind === 'floor' ? smoothing.floor : 0;
-  return Array.from(counts, count => Math.max((count + add) / total, floor));
+  const result = new Array<number>(counts.length);
+  for (let i = 0; i < result.length; i++) result[i] = Math.max((counts[i]! + add) / total, floor);
+  return result;
 }
 
 export interface PsiSignificance {

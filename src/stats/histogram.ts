@@ -33,7 +33,10 @@ export function shares(counts: Numbers): Measured<number[]> {
   }
   const total = sum(counts);
   if (total === 0) return undefinedBecause('no rows: all counts are 0');
-  return measured(Array.from(counts, count => count / total));
+  // A loop: Array.from with a function takes ten times as long, and every distance passes here.
+  const result = new Array<number>(counts.length);
+  for (let i = 0; i < result.length; i++) result[i] = counts[i]! / total;
+  return measured(result);
 }
 
 /**
