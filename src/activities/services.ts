@@ -7,6 +7,7 @@ import type { Client } from '@temporalio/client';
 import type { Project } from '../config/project.ts';
 import type { Contract } from '../domain/contract.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
+import type { Signature } from '../domain/signature.ts';
 import type { EnginePool } from '../engine/pool.ts';
 import type { Catalog } from '../storage/catalog.ts';
 import { canonicalJson } from '../storage/digest.ts';
@@ -66,6 +67,15 @@ export async function fetchedBaseline(services: Services, digest: string): Promi
 /** The contract a model was trained under, from its bundle. */
 export async function contractOf(services: Services, bundle: string): Promise<Contract> {
   return await readJson<Contract>(join(await fetchedBundle(services, bundle), 'contract.json'));
+}
+
+/** The graph of a bundle and what feeds it. */
+export async function modelFiles(
+  services: Services,
+  bundle: string,
+): Promise<{ readonly onnx: string; readonly signature: Signature }> {
+  const folder = await fetchedBundle(services, bundle);
+  return { onnx: join(folder, 'model.onnx'), signature: await readJson<Signature>(join(folder, 'signature.json')) };
 }
 
 export async function readJson<Document>(path: string): Promise<Document> {

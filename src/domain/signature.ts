@@ -52,3 +52,9 @@ export function predictionColumns(signature: Signature): readonly string[] {
       return signature.targets.length === 1 ? ['prediction'] : signature.targets.map(name => `prediction_${name}`);
   }
 }
+
+/** The prediction columns that are numbers: the scores of a classifier, or the predicted values. */
+export function scoreColumns(signature: Signature): readonly string[] {
+  const columns = predictionColumns(signature);
+  return signature.task === 'regression' ? columns : columns.slice(0, -1);
+}

@@ -16,6 +16,8 @@ import {
   schedulePrefix,
 } from './desired.ts';
 
+const withdrawnNote = 'no model definition wants it any more';
+
 export async function presentSchedules(client: Client): Promise<readonly PresentSchedule[]> {
   const present: PresentSchedule[] = [];
   for await (const { scheduleId } of client.schedule.list()) {
@@ -39,11 +41,14 @@ export async function applySchedules(client: Client, plan: readonly ScheduleChan
       case 'update': {
         const { action, spec, policies } = optionsOf(change.desired);
         // The SDK replaces the whole schedule: whether a person has paused it must be handed on by hand.
-        await client.schedule.getHandle(change.desired.id).update(({ state }) => ({ action, spec, policies, state }));
+        const handle = client.schedule.getHandle(change.desired.id);
+        await handle.update(({ state }) => ({ action, spec, policies, state }));
+        if ((await handle.describe()).state.note === withdrawnNote)
+          await handle.unpause('a model definition wants it again');
         break;
       }
       case 'pause':
-        await client.schedule.getHandle(change.id).pause('no model definition wants it any more');
+        await client.schedule.getHandle(change.id).pause(withdrawnNote);
         break;
       case 'keep':
         break;
@@ -91,6 +96,7 @@ function presentOf({ scheduleId, spec, action, policies, state }: ScheduleDescri
     },
     catchupMs: policies.catchupWindow,
     paused: state.paused,
+    withdrawn: state.paused && state.note === withdrawnNote,
   };
 }
 

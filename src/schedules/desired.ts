@@ -56,6 +56,8 @@ export type ScheduleChange =
 /** What is there, in the same form. */
 export interface PresentSchedule extends DesiredSchedule {
   readonly paused: boolean;
+  /** Paused by an earlier plan, because nothing wanted it; a person's pause is left alone. */
+  readonly withdrawn: boolean;
 }
 
 export function planSchedules(
@@ -65,7 +67,7 @@ export function planSchedules(
   const wanted = desired.map((schedule): ScheduleChange => {
     const found = present.find(({ id }) => id === schedule.id);
     if (found === undefined) return { kind: 'create', desired: schedule };
-    const differences = differencesOf(schedule, found);
+    const differences = [...differencesOf(schedule, found), ...(found.withdrawn ? ['wanted again'] : [])];
     return differences.length === 0
       ? { kind: 'keep', id: schedule.id }
       : { kind: 'update', desired: schedule, differences };

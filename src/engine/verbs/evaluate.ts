@@ -4,7 +4,7 @@
  */
 import { mkdir, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { predictionColumns, type Signature } from '../../domain/signature.ts';
+import { type Signature, scoreColumns } from '../../domain/signature.ts';
 import { DuckDbSession } from '../duckdb.ts';
 import { EngineFault } from '../fault.ts';
 import type { ChunkReceipt, EvaluateJob, Evaluation, LabelledPartition, ModelToScore } from '../job.ts';
@@ -121,11 +121,6 @@ async function appendPartition({ job, partition, index, receipt, arrays, context
   } finally {
     session.close();
   }
-}
-
-/** The columns of a prediction file that hold scores, in the order of the signature. */
-function scoreColumns(signature: Signature): readonly string[] {
-  return predictionColumns(signature).slice(0, predictionWidth(signature));
 }
 
 /** Texts are compared as written or as numbers, so that a positive `1` also finds 1.0. */

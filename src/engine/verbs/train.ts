@@ -1,7 +1,7 @@
 /** Trains a built-in trainer on a training set and leaves a bundle: graph, signature, metrics, importance, golden rows. */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { predictionColumns } from '../../domain/signature.ts';
+import { scoreColumns } from '../../domain/signature.ts';
 import { trainerNamed } from '../../trainers/index.ts';
 import { trainingMetrics } from '../../trainers/metrics.ts';
 import { ParameterError } from '../../trainers/parameters.ts';
@@ -137,7 +137,7 @@ async function writeGolden(
   const predictions = model.predict(columns);
   if (rows > 0) {
     const width = predictions.length / rows;
-    const names = predictionColumns(model.signature).slice(0, width).map(identifier);
+    const names = scoreColumns(model.signature).map(identifier);
     const values = Array.from({ length: rows }, (_, row) => {
       const numbers = predictions.subarray(row * width, (row + 1) * width);
       return `(${Array.from(numbers, value => `'${value}'::FLOAT`).join(', ')})`;
