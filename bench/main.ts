@@ -1,6 +1,6 @@
 /**
- * `npm run bench -- <name> [--json] [--full] [--data FOLDER]`: runs bench/<name>/main.ts and prints its ratios. Each ratio
- * was measured side by side in one run; nothing here is a gate on absolute figures.
+ * `npm run bench -- <name> [--json] [--full] [--strict] [--data FOLDER]`: runs bench/<name>/main.ts and prints its ratios. Each ratio
+ * was measured side by side in one run; nothing here is a gate on absolute figures. With `--strict` a missed ratio is exit 1.
  */
 import { readdirSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
@@ -36,14 +36,19 @@ export interface BenchResult {
 
 const { values, positionals } = parseArgs({
   allowPositionals: true,
-  options: { json: { type: 'boolean' }, full: { type: 'boolean' }, data: { type: 'string' } },
+  options: {
+    json: { type: 'boolean' },
+    full: { type: 'boolean' },
+    strict: { type: 'boolean' },
+    data: { type: 'string' },
+  },
 });
 const known = readdirSync(fileURLToPath(new URL('.', import.meta.url)), { withFileTypes: true })
   .filter(entry => entry.isDirectory())
   .map(entry => entry.name);
 const name = positionals[0];
 if (name === undefined || !known.includes(name)) {
-  process.stderr.write(`usage: npm run bench -- <${known.join('|')}> [--json] [--full] [--data FOLDER]\n`);
+  process.stderr.write(`usage: npm run bench -- <${known.join('|')}> [--json] [--full] [--strict] [--data FOLDER]\n`);
   process.exit(2);
 }
 const bench: { run(options: BenchOptions): Promise<BenchResult> } = await import(`./${name}/main.ts`);
@@ -69,6 +74,7 @@ else {
   }
   for (const note of result.notes ?? []) process.stdout.write(`${note}\n`);
 }
+if (values.strict === true && result.ratios.some(({ met }) => !met)) process.exitCode = 1;
 
 function format(value: number): string {
   return Math.abs(value) >= 1000 ? Math.round(value).toLocaleString('en') : value.toPrecision(3);

@@ -48,7 +48,7 @@ export function openContract({ columns }: History): Contract {
 
 /**
  * The default policy on weekly windows, labels known when the week ends. Its two numbers, the margin of the probe and the
- * cooldown, were chosen on weeks 1–40 and stand in the middle of a plateau (margins from 0.01 to 0.03 give the same).
+ * cooldown, were chosen on weeks 1–40.
  */
 export function electricityPlan(history: History, weeks?: number): ReplayPlan {
   const windows = evenWindows({
@@ -65,11 +65,11 @@ export function electricityPlan(history: History, weeks?: number): ReplayPlan {
       model: 'electricity',
       monitor: {
         windowDays: 7,
-        drift: { metric: 'psi', warn: 0.1, alert: 0.25, persistence: { k: 3, n: 5 }, minRows: 100 },
+        drift: { metric: 'psi', warn: 0.1, alert: 0.25, persistence: { k: 1, n: 1 }, minRows: 100 },
         quality: { metric: 'auc', min: null, minRows: 100 },
       },
       retrain: {
-        when: [{ kind: 'behind_probe', margin: 0.02 }],
+        when: [{ kind: 'behind_probe', margin: 0.03 }],
         cooldownDays: 14,
         budget: { runs: 4, days: 90 },
         minNewLabels: 300,

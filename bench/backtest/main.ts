@@ -45,7 +45,7 @@ function replay(plan: ReplayPlan, { full, log }: BenchOptions): Promise<Backtest
   return runBacktest({
     ...plan,
     learner: builtinLearner('gbdt', parameters, seed),
-    probe: probeLearner(seed),
+    probe: probeLearner('gbdt', parameters, seed),
     alternatives: neighbouringPolicies(plan.definition),
     progress: every20(plan.definition.model, log),
   });

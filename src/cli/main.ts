@@ -132,6 +132,13 @@ ofVersion(tableCommand('export', 'copy the part files of a version into a new fo
   .argument('<folder>')
   .action(async (model, folder, options) => (await import('./table.ts')).exportTable(model, folder, options));
 
+projectCommand('backtest', 'replay the retraining policy over the labelled history, against the calendar and chance')
+  .argument('<model>')
+  .option('--from <date>', 'first partition')
+  .option('--to <date>', 'last partition')
+  .option('--seed <n>', "for the random schedules and the shuffled copy (default: the definition's)")
+  .action(async (model, options) => (await import('./backtest.ts')).backtest(model, options));
+
 const quarantine = program.command('quarantine').description('rows that broke a rule of the contract');
 quarantine
   .command('list')

@@ -2,6 +2,8 @@
  * The verbs an engine child knows: each is one lazily imported module of `verbs/` that exports `run(job, context)`. A
  * child loads only what its jobs need, so a child that inspects files never loads ONNX Runtime.
  */
+
+import type { HistoryFiles, HistoryJob } from './history-job.ts';
 import type {
   BaselineJob,
   BaselineOutput,
@@ -39,6 +41,7 @@ export interface Verbs {
   readonly profile: { readonly job: ProfileJob; readonly output: ProfileOutput };
   readonly train: { readonly job: TrainJob; readonly output: TrainedFiles };
   readonly query: { readonly job: QueryJob; readonly output: QueryResult };
+  readonly history: { readonly job: HistoryJob; readonly output: HistoryFiles };
   readonly quarantine: { readonly job: QuarantineJob; readonly output: QuarantineOutput };
   readonly repair: { readonly job: RepairJob; readonly output: RepairOutput };
   readonly 'probe-device': { readonly job: ProbeDeviceJob; readonly output: ProbedDevice };
@@ -79,6 +82,7 @@ const MODULES: { readonly [V in Verb]: () => Promise<VerbModule<V>> } = {
   profile: () => import('./verbs/profile.ts'),
   train: () => import('./verbs/train.ts'),
   query: () => import('./verbs/query.ts'),
+  history: () => import('./verbs/history.ts'),
   quarantine: () => import('./verbs/quarantine.ts'),
   repair: () => import('./verbs/repair.ts'),
   'probe-device': () => import('./verbs/probe-device.ts'),

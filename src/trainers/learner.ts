@@ -1,5 +1,4 @@
 /** A built-in trainer as something that fits rows and scores rows, for backtests and probes. */
-import { gbdt } from './gbdt/index.ts';
 import { trainerNamed } from './index.ts';
 import { encodeFeatures, type Feature, type Trainer, type TrainingTask } from './trainer.ts';
 
@@ -25,11 +24,23 @@ export function builtinLearner(
   return { name: [trainer, ...said].join(', '), fit: rows => learn(named, rows, parameters, seed) };
 }
 
-/** Small on purpose: it is fitted for every window, and a fifth of the usual trees already tells a hard week from a stale model. */
-const probeParameters = { trees: 30, max_leaves: 31 };
+/** Trees of a probe: it is fitted for every window, and a fifth of the usual trees already tells a hard week from a stale model. */
+const probeTrees = 30;
 
-export function probeLearner(seed: number): BuiltinLearner {
-  return { name: 'gbdt of 30 trees', fit: rows => learn(gbdt, rows, probeParameters, seed) };
+/** The parameters of a model of the same kind as the champion that costs little; a stronger kind would always be ahead. */
+export function probeParameters(
+  trainer: string,
+  parameters: Readonly<Record<string, unknown>>,
+): Readonly<Record<string, unknown>> {
+  return trainer === 'gbdt' ? { ...parameters, trees: probeTrees } : parameters;
+}
+
+export function probeLearner(
+  trainer: string,
+  parameters: Readonly<Record<string, unknown>>,
+  seed: number,
+): BuiltinLearner {
+  return builtinLearner(trainer, probeParameters(trainer, parameters), seed);
 }
 
 async function learn(

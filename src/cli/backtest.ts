@@ -1,0 +1,203 @@
+/** `almanac backtest <model>`: the retraining policy replayed over the labelled history, before anyone trusts it. */
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import {
+  type BacktestProgress,
+  type History,
+  type HistoryWindow,
+  neighbouringPolicies,
+  type ReplayPlan,
+  runBacktest,
+  windowsOfDays,
+} from '../backtest/index.ts';
+import { readDefinition } from '../config/model-definition.ts';
+import type { Project } from '../config/project.ts';
+import { filesOfPartition, listPartitions } from '../config/table-files.ts';
+import type { InputTable, ModelDefinition } from '../domain/definition.ts';
+import { isDate } from '../domain/time.ts';
+import { readHistoryArrays } from '../engine/history-job.ts';
+import { EnginePool } from '../engine/pool.ts';
+import { builtinLearner, probeLearner } from '../trainers/learner.ts';
+import { backtestLines, verdictOf } from './backtest-report.ts';
+import { CommandFailure, exitCode, note, show } from './output.ts';
+import { type ProjectOptions, projectOf } from './project-context.ts';
+
+const deadlineMs = 4 * 60 * 60_000;
+const windowsMin = 6;
+
+export interface BacktestCommandOptions extends ProjectOptions {
+  readonly from?: string;
+  readonly to?: string;
+  readonly seed?: string;
+}
+
+export async function backtest(model: string, options: BacktestCommandOptions): Promise<void> {
+  const project = projectOf(options);
+  const definition = readDefinition(project.folder, model);
+  if (definition.task !== 'binary')
+    throw new CommandFailure(`${model}: a backtest needs a binary task, this is ${definition.task}`, exitCode.usage);
+  const { history, windows } = await readHistory(project, definition, options);
+  const plan = planOf(definition, history, windows, Number(options.seed ?? definition.train.seed));
+  const result = await runBacktest({
+    ...plan,
+    ...learnersOf(definition),
+    alternatives: neighbouringPolicies(definition),
+    progress: progressNotes(),
+  });
+  const verdict = verdictOf(result);
+  show(options.json, { ...result, verdict }, () => backtestLines(result, verdict));
+  if (verdict.verdict === 'fail') throw new CommandFailure(verdict.reasons.join('\n'), exitCode.gate);
+}
+
+/** The definition's own trainer; a program of the user's cannot be started for every window, so trees stand in for it. */
+function learnersOf({ model, train }: ModelDefinition) {
+  const { trainer, seed } = train;
+  if (trainer.kind === 'command') note(`${model} is trained by a program; built-in boosted trees stand in for it`);
+  const { name, parameters } = trainer.kind === 'builtin' ? trainer : { name: 'gbdt', parameters: {} };
+  return { learner: builtinLearner(name, parameters, seed), probe: probeLearner(name, parameters, seed) };
+}
+
+/** Windows, lags and holdout as production has them, in whole windows. */
+function planOf(
+  definition: ModelDefinition,
+  history: History,
+  windows: readonly HistoryWindow[],
+  seed: number,
+): ReplayPlan {
+  const { windowDays } = definition.monitor;
+  const inWindows = (days: number) => Math.ceil(days / windowDays);
+  const trainingWindows = Math.max(1, inWindows(definition.train.windowDays));
+  const labelLag = inWindows(definition.data.labels?.horizonDays ?? 0);
+  const holdoutWindows = inWindows(definition.train.holdoutDays);
+  // A short history is better started with a small model than not at all.
+  const firstTraining = Math.min(trainingWindows, Math.max(1, Math.floor(windows.length / 4)));
+  if (windows.length < firstTraining + labelLag + holdoutWindows + windowsMin) {
+    throw new CommandFailure(
+      `${definition.model}: ${windows.length} windows of ${windowDays} days with labels; a first training of ${firstTraining}, ` +
+        `${labelLag} until labels are known, ${holdoutWindows} held out and ${windowsMin} to replay are needed; ` +
+        'add history or shorten monitor.windows',
+    );
+  }
+  return {
+    history,
+    windows,
+    contract: definition.contract,
+    definition,
+    windowDays,
+    firstTraining,
+    trainingWindows,
+    holdoutWindows,
+    gate: definition.evaluate,
+    labelLag,
+    seed,
+  };
+}
+
+async function readHistory(
+  project: Project,
+  definition: ModelDefinition,
+  options: BacktestCommandOptions,
+): Promise<{ readonly history: History; readonly windows: readonly HistoryWindow[] }> {
+  const { labels, features, tables, transform } = definition.data;
+  if (labels === null)
+    throw new CommandFailure(`${definition.model}: data.labels is missing; a backtest needs to know the answers`);
+  const answered = new Set(await listPartitions(project.folder, labels));
+  const partitions = (await listPartitions(project.folder, features)).filter(
+    partition =>
+      isDate(partition) &&
+      answered.has(partition) &&
+      partition >= (options.from ?? '') &&
+      partition <= (options.to ?? '9999'),
+  );
+  if (partitions.length === 0)
+    throw new CommandFailure(`${definition.model}: no partitions with features and labels at ${features.path}`);
+  const scratch = await mkdtemp(join(tmpdir(), 'almanac-backtest-'));
+  const engine = new EnginePool({ size: 1, scratch: join(scratch, 'engine') });
+  const pathsOf = async (table: InputTable, partition: string) =>
+    (await filesOfPartition(project.folder, table, partition)).map(path => join(project.folder, path));
+  try {
+    note(`reading ${partitions.length} partitions, ${partitions[0]} to ${partitions.at(-1)}`);
+    const format = formatOf(definition);
+    const inspected = await engine.run(
+      'inspect',
+      {
+        files: (await Promise.all(partitions.map(partition => pathsOf(features, partition))))
+          .flat()
+          .map(path => ({ path, format })),
+      },
+      { deadlineMs },
+    );
+    const rowsOf = new Map(inspected.files.map(file => [file.path, file.rows]));
+    const labelled = [];
+    for (const partition of partitions) {
+      const paths = await pathsOf(features, partition);
+      const joined = await Promise.all(
+        Object.entries(tables).map(async ([name, table]) => [name, await pathsOf(table, partition)] as const),
+      );
+      labelled.push({
+        partition,
+        inputs: paths.map(path => ({ path, format })),
+        rows: paths.reduce((total, path) => total + (rowsOf.get(path) ?? 0), 0),
+        tables: Object.fromEntries(joined),
+        labels: {
+          files: await pathsOf(labels, partition),
+          keys: labels.keys,
+          column: labels.column,
+          positive: labels.positive,
+          only: null,
+        },
+      });
+    }
+    const { contract } = definition;
+    const set = await engine.run(
+      'materialise',
+      { partitions: labelled, transform, contract, outputFolder: scratch },
+      { deadlineMs },
+    );
+    const folder = join(scratch, 'history');
+    await mkdir(folder);
+    const files = await engine.run(
+      'history',
+      {
+        file: set.file.path,
+        label: { column: labels.column, positive: labels.positive },
+        features: contract.columns.filter(column => column.role === 'feature'),
+        outputFolder: folder,
+      },
+      { deadlineMs },
+    );
+    return {
+      history: await readHistoryArrays(files),
+      windows: windowsOfDays(files.partitions, definition.monitor.windowDays),
+    };
+  } finally {
+    await engine.close();
+    await rm(scratch, { recursive: true, force: true });
+  }
+}
+
+function formatOf({ model, data }: ModelDefinition): 'parquet' | 'csv' | 'json' {
+  if (data.features.format !== 'delta') return data.features.format;
+  throw new CommandFailure(`${model}: name the Parquet files of the Delta table`);
+}
+
+/** One line a stage and then every few seconds, with the time that is left at the pace so far. */
+function progressNotes(): (progress: BacktestProgress) => void {
+  let stage = '';
+  let started = 0;
+  let noted = 0;
+  return progress => {
+    const now = Date.now();
+    if (progress.stage !== stage) {
+      stage = progress.stage;
+      started = now;
+      noted = 0;
+    }
+    if (now - noted < 5_000) return;
+    noted = now;
+    const left = progress.done === 0 ? null : ((now - started) / progress.done) * (progress.total - progress.done);
+    const eta = left === null ? '' : `, about ${Math.ceil(left / 1000)} s left`;
+    note(`${stage}: ${progress.done} of ${progress.total}${eta}`);
+  };
+}

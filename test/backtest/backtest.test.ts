@@ -1,0 +1,197 @@
+/** The whole backtest on histories whose truth is known, with a learner that fits in no time. */
+import { expect, test } from 'vitest';
+import {
+  type BacktestOptions,
+  evenWindows,
+  type History,
+  type Learner,
+  neighbouringPolicies,
+  runBacktest,
+  windowsOfDays,
+} from '../../src/backtest/index.ts';
+import { reportStreams } from '../../src/backtest/stream-report.ts';
+import { createRandom } from '../../src/stats/random.ts';
+import { builtinLearner } from '../../src/trainers/learner.ts';
+import { contractOf, numericColumn } from '../checks/support/monitoring.ts';
+
+const windowRows = 400;
+const windows = 24;
+const changedAt = 14;
+
+/** `x` says what the label is; from `changeAt` on it says the opposite. `kind` is a category that means nothing. */
+function flippingHistory(changeAt: number): History {
+  const random = createRandom(3);
+  const rows = windows * windowRows;
+  const x = Float32Array.from({ length: rows }, () => random.normal());
+  const codes = Int32Array.from({ length: rows }, () => random.below(4) - 1);
+  const labels = Float32Array.from({ length: rows }, (_, row) => {
+    const sign = Math.floor(row / windowRows) < changeAt ? 1 : -1;
+    return random.next() < 1 / (1 + Math.exp(-2 * sign * x[row]!)) ? 1 : 0;
+  });
+  return {
+    columns: [
+      { kind: 'number', name: 'x', values: x },
+      { kind: 'category', name: 'kind', codes, categories: ['a', 'b', 'c'] },
+    ],
+    labels,
+  };
+}
+
+/** Learns which way `x` points. */
+const direction: Learner = {
+  name: 'direction of x',
+  async fit({ columns: [x], labels }) {
+    if (x?.kind !== 'number') throw new Error('x is a number');
+    const slope = x.values.reduce((total, value, row) => total + value * (labels[row]! - 0.5), 0);
+    return {
+      score: ({ columns: [other] }) =>
+        other?.kind === 'number'
+          ? other.values.map(value => 1 / (1 + Math.exp(-Math.sign(slope) * value)))
+          : new Float32Array(),
+    };
+  },
+};
+
+function options(history: History, changes: Partial<BacktestOptions> = {}): BacktestOptions {
+  return {
+    history,
+    windows: evenWindows({ rows: history.labels.length, windowRows, windowDays: 7, start: '2026-01-05' }),
+    contract: contractOf([numericColumn('x'), numericColumn('kind', { type: 'category' })]),
+    definition: {
+      model: 'flip',
+      monitor: {
+        windowDays: 7,
+        drift: { metric: 'psi', warn: 0.1, alert: 0.25, persistence: { k: 1, n: 1 }, minRows: 100 },
+        quality: { metric: 'auc', min: 0.7, minRows: 100 },
+      },
+      retrain: {
+        when: [{ kind: 'quality_below' }],
+        cooldownDays: 7,
+        budget: { runs: 4, days: 90 },
+        minNewLabels: 100,
+      },
+    },
+    windowDays: 7,
+    firstTraining: 4,
+    trainingWindows: 2,
+    holdoutWindows: 0,
+    gate: null,
+    labelLag: 0,
+    seed: 5,
+    learner: direction,
+    probe: direction,
+    randomSchedules: 50,
+    ...changes,
+  };
+}
+
+test('a change of the world is found, answered, and worth more than the calendar; the report says when and against what', async () => {
+  const result = await runBacktest({ ...options(flippingHistory(changedAt)), changedAt });
+  // The first window of the new world fails, and so does what half-learned it; then the model fits again.
+  expect(result.policy.retrainings[0]).toBe(changedAt + 1);
+  expect(result.detectionDelays).toEqual([1]);
+  expect(result.windows.find(({ window }) => window === changedAt)).toMatchObject({
+    action: 'retrain',
+    trigger: 'quality_below',
+    trainedBefore: 4,
+    training: { kind: 'serves' },
+  });
+  expect(result.windows.filter(({ window, action }) => window < changedAt && action !== 'nothing')).toEqual([]);
+  expect(result.policy.meanQuality).toBeGreaterThan(result.never.meanQuality + 0.2);
+  expect(result.oracle.meanQuality).toBeGreaterThanOrEqual(result.policy.meanQuality);
+  expect(result.oracle.retrainings).toHaveLength(result.policy.retrainings.length);
+  const calendar = result.calendar.map(({ meanQuality }) => meanQuality);
+  expect(result.policy.meanQuality).toBeGreaterThan(calendar.reduce((a, b) => a + b, 0) / calendar.length);
+  expect(result.random.shareBelowPolicy).toBeGreaterThan(0.8);
+  expect(result.shuffled).toEqual({
+    windows: windows - 4,
+    alarms: expect.any(Number),
+    retrainings: expect.any(Number),
+  });
+});
+
+test('the probe answers without any minimum, and the same history twice gives the same report', async () => {
+  const given = options(flippingHistory(changedAt));
+  const quality = { ...given.definition.monitor.quality, min: null };
+  const definition = {
+    ...given.definition,
+    monitor: { ...given.definition.monitor, quality },
+    retrain: { ...given.definition.retrain, when: [{ kind: 'behind_probe', margin: 0.03 } as const] },
+  };
+  const run = () => runBacktest({ ...given, definition, alternatives: neighbouringPolicies(definition) });
+  const result = await run();
+  // The probe too has to see the new world before it can do better than the champion.
+  expect(result.policy.retrainings[0]).toBeGreaterThan(changedAt);
+  expect(result.policy.retrainings[0]).toBeLessThanOrEqual(changedAt + 3);
+  expect(result.windows.find(({ action }) => action === 'retrain')?.reasons[0]).toMatch(
+    /auc 0\.\d+ against 0\.\d+ of a small model/,
+  );
+  expect(result.alternatives.map(({ name }) => name)).toEqual([
+    'retrain.when behind_probe 0.015',
+    'retrain.when behind_probe 0.06',
+    'retrain.cooldown 3.5d',
+    'retrain.cooldown 14d',
+  ]);
+  expect(JSON.stringify(await run())).toBe(JSON.stringify(result));
+});
+
+test('without a change nothing fires, in order or shuffled', async () => {
+  const result = await runBacktest(options(flippingHistory(windows)));
+  expect(result.policy.retrainings).toEqual([]);
+  expect(result.windows.filter(({ alarm }) => alarm)).toEqual([]);
+  expect(result.calendar).toEqual([]);
+  expect(result.random.shareBelowPolicy).toBeNull();
+  expect(result.shuffled).toMatchObject({ alarms: 0, retrainings: 0 });
+});
+
+test('labels that come late delay the answer by as much', async () => {
+  const result = await runBacktest({ ...options(flippingHistory(changedAt), { labelLag: 2 }), changedAt });
+  expect(result.windows[0]?.window).toBe(6);
+  expect(result.policy.retrainings[0]).toBe(changedAt + 3);
+  // What is trained then has learned from the windows whose labels are known, the newest two windows ago.
+  expect(result.detectionDelays).toEqual([3]);
+});
+
+test('a challenger that fails against the champion on held-out rows does not replace it', async () => {
+  const gate = { metric: 'auc', min: 0.99, champion: { nonInferiorBy: 0.002, confidence: 0.95 } };
+  const result = await runBacktest(options(flippingHistory(changedAt), { holdoutWindows: 1, gate }));
+  expect(result.policy.retrainings).toEqual([]);
+  expect(result.policy.refused.length).toBeGreaterThan(0);
+  expect(result.windows.find(({ action }) => action === 'retrain')?.training).toMatchObject({
+    kind: 'refused',
+    reason: expect.stringContaining('at least 0.99 wanted'),
+  });
+});
+
+test('windows of days follow the calendar over gaps', () => {
+  const days = ['2026-01-01', '2026-01-02', '2026-01-09', '2026-01-30'].map(partition => ({ partition, rows: 10 }));
+  expect(windowsOfDays(days, 7)).toEqual([
+    { from: 0, to: 20, partition: '2026-01-01' },
+    { from: 20, to: 30, partition: '2026-01-08' },
+    { from: 30, to: 40, partition: '2026-01-29' },
+  ]);
+});
+
+test('a history that is too short says how much is needed', async () => {
+  const history = flippingHistory(windows);
+  await expect(runBacktest({ ...options(history), windows: options(history).windows.slice(0, 4) })).rejects.toThrow(
+    'the history has 4 windows; the first training alone needs 4',
+  );
+});
+
+test('seeded streams: each change has its right name before anything acts', async () => {
+  const learner = builtinLearner('logistic', {}, 1);
+  const results = await reportStreams({
+    seeds: 2,
+    learner,
+    contractOf: ({ columns }) => contractOf(columns.map(({ name }) => numericColumn(name, { onFail: 'warn' }))),
+  });
+  expect(results.map(({ kind, right, streams }) => `${kind} ${right}/${streams}`)).toEqual([
+    'no_drift 2/2',
+    'step 2/2',
+    'gradual 2/2',
+    'seasonal 2/2',
+    'spike 2/2',
+    'data_bug 2/2',
+  ]);
+});
