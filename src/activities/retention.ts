@@ -1,5 +1,6 @@
 /** Retention of predictions: superseded generations whose time is over, and files that no reader may want. */
 import { collectUntilQuiet } from '../storage/collector.ts';
+import { finishErasures } from '../storage/erasure.ts';
 import { beating } from './long.ts';
 import { quarantineOf } from './quarantine.ts';
 import { predictionsOf, type Services } from './services.ts';
@@ -22,7 +23,9 @@ export function createRetention(services: Services): Pick<DataActivities, 'retai
         const tables = [predictionsOf(services, definition), quarantineOf(services, definition.model)];
         const reports = [];
         for (const table of tables) reports.push(...(await collectUntilQuiet(ports, table, policy)));
-        const deletedFiles = reports.reduce((sum, report) => sum + report.deleted.length, 0);
+        // An attempt that ran while a subject was erased may have brought a document back.
+        const erased = await finishErasures(services.ports);
+        const deletedFiles = reports.reduce((sum, report) => sum + report.deleted.length, erased.deleted.length);
         const deletedBytes = reports.reduce((sum, report) => sum + report.deletedBytes, 0);
         work.report({ done: deletedFiles, unit: 'files' });
         return { deletedFiles, deletedBytes };

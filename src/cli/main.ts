@@ -195,6 +195,11 @@ startCommand('retain', 'delete superseded generations that retention gives up')
   .option('--date <date>', 'default: today')
   .action(async (model, options) => (await import('./start.ts')).retain(model, options));
 
+projectCommand('erase', 'take a subject out of everything the store keeps, and prove it by a scan')
+  .requiredOption('--key <key>', 'value of the key, or column=value,…')
+  .option('--dry-run', 'only say what would be erased')
+  .action(async options => (await import('./erase.ts')).erase(options));
+
 program
   .command('audit')
   .description('the store, offline')

@@ -2,7 +2,7 @@
  * The verbs an engine child knows: each is one lazily imported module of `verbs/` that exports `run(job, context)`. A
  * child loads only what its jobs need, so a child that inspects files never loads ONNX Runtime.
  */
-
+import type { EraseJob, EraseOutput } from './erase-job.ts';
 import type { HistoryFiles, HistoryJob } from './history-job.ts';
 import type {
   BaselineJob,
@@ -44,6 +44,7 @@ export interface Verbs {
   readonly history: { readonly job: HistoryJob; readonly output: HistoryFiles };
   readonly quarantine: { readonly job: QuarantineJob; readonly output: QuarantineOutput };
   readonly repair: { readonly job: RepairJob; readonly output: RepairOutput };
+  readonly erase: { readonly job: EraseJob; readonly output: EraseOutput };
   readonly 'probe-device': { readonly job: ProbeDeviceJob; readonly output: ProbedDevice };
 }
 export type Verb = keyof Verbs;
@@ -85,6 +86,7 @@ const MODULES: { readonly [V in Verb]: () => Promise<VerbModule<V>> } = {
   history: () => import('./verbs/history.ts'),
   quarantine: () => import('./verbs/quarantine.ts'),
   repair: () => import('./verbs/repair.ts'),
+  erase: () => import('./verbs/erase.ts'),
   'probe-device': () => import('./verbs/probe-device.ts'),
 };
 

@@ -8,6 +8,7 @@ import { dirname, join, relative, resolve, sep } from 'node:path';
 import type { Bundle } from '../domain/model-version.ts';
 import { sha256OfFile } from './digest.ts';
 import type { Digest, Documents } from './documents.ts';
+import { absenceFault } from './erased.ts';
 import { StorageFault } from './fault.ts';
 import { keys } from './keys.ts';
 import type { ObjectStore } from './object-store.ts';
@@ -49,8 +50,7 @@ export class Artifacts {
     let problem = '';
     for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
       const answer = await this.#store.download(key, arriving);
-      if (answer.kind === 'not_found')
-        throw new StorageFault('missing', key, 'the artifact is referenced but not in the store');
+      if (answer.kind === 'not_found') throw await absenceFault(this.#store, key);
       if (answer.kind === 'found') {
         if (answer.value.sha256 === digest) return rename(arriving, path);
         await rm(arriving, { force: true });

@@ -1,12 +1,14 @@
 /**
  * `almanac audit verify`: walks every object of a store offline and says which bytes lie. Chains are checked entry by entry,
  * documents and artifacts against the digest in their name, part files against the digest in the log that published them;
- * and the documents that the logs name must be there.
+ * and whatever logs and documents name must be there, unless the audit log says that it was deleted on purpose.
  */
 import { splitSegment } from './chain.ts';
 import { sha256 } from './digest.ts';
+import { deletedOnPurpose } from './erased.ts';
 import { entryNumberOf, keys } from './keys.ts';
 import { listAll, type ObjectInfo, type ObjectStore } from './object-store.ts';
+import { namedByDocument, namedByEntry } from './references.ts';
 import { parseCommit } from './table/actions.ts';
 import { foldTable } from './table/state.ts';
 
@@ -43,15 +45,23 @@ export async function verifyStore(store: ObjectStore): Promise<AuditReport> {
     chain.push(object);
     chains.set(prefix, chain);
   }
-  const present = new Set(objects.map(object => object.key));
+  /** Object → who names it. */
+  const named = new Map<string, string>();
   let entries = 0;
   for (const [prefix, chain] of chains) {
     entries += chain.length;
     const texts = await verifyChain(store, { prefix, chain, objects, findings });
     if (prefix.endsWith('/_delta_log')) await verifyPartFiles(store, prefix, texts, findings);
-    findings.push(...absentDocuments(prefix, texts, present));
+    for (const [number, text] of texts.entries())
+      for (const key of namedByEntry(prefix, text)) named.set(key, named.get(key) ?? `entry ${number} of ${prefix}`);
   }
-  for (const object of objects) await verifyDigestInName(store, object, findings);
+  for (const object of objects) {
+    const bytes = await verifyDigestInName(store, object, findings);
+    if (bytes === null || !object.key.startsWith(keys.documents)) continue;
+    for (const key of namedByDocument(object.key, new TextDecoder().decode(bytes)))
+      named.set(key, named.get(key) ?? object.key);
+  }
+  findings.push(...(await absentObjects(store, named, new Set(objects.map(object => object.key)))));
   const bytes = objects.reduce((sum, object) => sum + object.bytes, 0);
   return { objects: objects.length, bytes, chains: chains.size, entries, findings };
 }
@@ -151,68 +161,64 @@ async function verifyPartFiles(
   }
 }
 
-/** Documents that entries of this chain name and the store does not have. */
-function absentDocuments(
-  prefix: string,
-  texts: readonly string[],
+/** Objects that something names and the store does not have, deletions on purpose left out. */
+async function absentObjects(
+  store: ObjectStore,
+  named: ReadonlyMap<string, string>,
   present: ReadonlySet<string>,
-): readonly AuditFinding[] {
-  const namedBy = new Map<string, number>();
-  for (const [number, text] of texts.entries()) {
-    const key = documentNamedBy(prefix, text);
-    if (key !== null && !present.has(key) && !namedBy.has(key)) namedBy.set(key, number);
-  }
-  return [...namedBy].map(([key, number]) => ({
-    key,
-    byte: null,
-    message: `entry ${number} of ${prefix} names it and it is not in the store: restore it from a backup`,
-  }));
+): Promise<readonly AuditFinding[]> {
+  const absent = [...named].filter(([key]) => !present.has(key));
+  if (absent.length === 0) return [];
+  // An audit log that cannot be read is a finding of its own, and excuses nothing.
+  const deleted = await deletedOnPurpose(store).catch(() => new Map<string, string>());
+  return absent
+    .filter(([key]) => !deleted.has(key))
+    .map(([key, by]) => ({
+      key,
+      byte: null,
+      message: `${by} names it and it is not in the store: restore it from a backup`,
+    }));
 }
 
-/** Key of the document that an entry is about; null when it is about none, or is itself unreadable. */
-function documentNamedBy(prefix: string, text: string): string | null {
-  const field = prefix.endsWith('/_delta_log') ? 'manifestDigest' : 'digest';
-  const kind = kindsNamed[prefix.slice(prefix.lastIndexOf('/') + 1)];
-  const digest = new RegExp(`"${field}":"([0-9a-f]{64})"`).exec(text)?.[1];
-  return kind === undefined || digest === undefined ? null : keys.document(kind, digest);
-}
-
-/** Logs whose entries name a document: the last part of their name → the kind of the document. */
-const kindsNamed: Readonly<Record<string, string>> = {
-  [keys.definitionLog]: 'definition',
-  evidence: 'evidence',
-  decisions: 'decision',
-  _delta_log: 'manifest',
-};
-
-async function verifyDigestInName(store: ObjectStore, object: ObjectInfo, findings: AuditFinding[]): Promise<void> {
+/** The bytes of a document or artifact whose name is their digest; null for any other object, and for one that lies. */
+async function verifyDigestInName(
+  store: ObjectStore,
+  object: ObjectInfo,
+  findings: AuditFinding[],
+): Promise<Uint8Array | null> {
   const digest = /^(?:documents\/[^/]+\/([0-9a-f]{64})\.json|artifacts\/([0-9a-f]{64}))$/.exec(object.key);
-  if (digest !== null) await verifyBytes(store, object.key, digest[1] ?? digest[2]!, findings);
+  return digest === null ? null : await verifyBytes(store, object.key, digest[1] ?? digest[2]!, findings);
 }
 
 const rangeBytes = 8 << 20;
 
-async function verifyBytes(store: ObjectStore, key: string, digest: string, findings: AuditFinding[]): Promise<void> {
+async function verifyBytes(
+  store: ObjectStore,
+  key: string,
+  digest: string,
+  findings: AuditFinding[],
+): Promise<Uint8Array | null> {
   const head = await store.head(key);
   if (head.kind !== 'found') {
     const message = head.kind === 'not_found' ? 'it is referenced and not in the store' : 'it cannot be read';
     findings.push({ key, byte: null, message });
-    return;
+    return null;
   }
   const parts: Uint8Array[] = [];
   for (let from = 0; from < head.value.bytes; from += rangeBytes) {
     const answer = await store.get(key, { range: [from, Math.min(from + rangeBytes, head.value.bytes)] });
     if (answer.kind !== 'found') {
       findings.push({ key, byte: from, message: 'it cannot be read from here on' });
-      return;
+      return null;
     }
     parts.push(answer.value.bytes);
   }
   const bytes = Buffer.concat(parts);
   const found = sha256(bytes);
-  if (found === digest) return;
+  if (found === digest) return bytes;
   const byte = bytes.length <= repairBytesMax ? repairedByte(bytes, digest) : null;
   findings.push({ key, byte, message: `expected digest ${digest}, found ${found}` });
+  return null;
 }
 
 /** Objects up to this size are searched for the single byte whose change explains the wrong hash. */

@@ -1,5 +1,6 @@
 /** Documents: immutable JSON under its own digest. Writing one twice is writing it once. */
 import { canonicalJson, sha256 } from './digest.ts';
+import { absenceFault } from './erased.ts';
 import { StorageFault } from './fault.ts';
 import { keys } from './keys.ts';
 import type { ObjectStore } from './object-store.ts';
@@ -49,11 +50,7 @@ export class Documents {
     for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
       const answer = await this.#store.get(key);
       if (answer.kind === 'not_found') {
-        throw new StorageFault(
-          'missing',
-          key,
-          'the document is referenced but not in the store; run `almanac audit verify`',
-        );
+        throw await absenceFault(this.#store, key);
       }
       if (answer.kind === 'found') {
         const text = new TextDecoder().decode(answer.value.bytes);

@@ -1,12 +1,14 @@
 /**
- * Erasure of a subject from a table of predictions: new generations without its rows, then a fence that takes every former
- * generation holding it out of time travel, then deletion of their files at once. What remains is scanned again as proof.
+ * Erasure of a subject. From a table: new generations without its rows, then a fence that takes every former
+ * generation holding it out of time travel, then deletion of their files at once. From documents and artifacts: an entry in
+ * the audit log that calls them erased, then their deletion. What remains is scanned again as proof.
  * Storage does not read Parquet: whoever calls says which files hold the subject and writes the new ones.
  */
 import { createHmac } from 'node:crypto';
+import { auditSchema } from './erased.ts';
 import { StorageFault } from './fault.ts';
 import { keys, parsePartFilePath } from './keys.ts';
-import { Log, type LogSchema } from './log.ts';
+import { Log } from './log.ts';
 import { listAll } from './object-store.ts';
 import type { StoragePorts } from './ports.ts';
 import type { CommitRequest, PredictionsTable } from './table/predictions-table.ts';
@@ -29,15 +31,6 @@ export interface ErasureReport {
   /** Objects that still hold the subject: of jobs that are still running. Run the erasure again when they have ended. */
   readonly remaining: readonly string[];
 }
-
-export interface AuditEntry {
-  readonly act: 'erasure';
-  readonly table: string;
-  readonly subject: string;
-  readonly deleted: number;
-  readonly remaining: number;
-}
-export const auditSchema: LogSchema<AuditEntry> = { name: 'audit', version: 1, upgrades: [] };
 
 /** HMAC-SHA-256 of the subject's key values: who has the secret can check a name, nobody can list them. */
 export function subjectHash(secret: string, keyValues: readonly string[]): string {
@@ -129,4 +122,45 @@ async function objectsHolding(
 
 function nameOf({ partition, generation }: GenerationState): { partition: string; generation: number } {
   return { partition, generation };
+}
+
+/**
+ * Deletes documents and artifacts that hold the subject. The audit log names them first: from then on reading one says when
+ * it was erased, and `finishErasures` deletes it again should an attempt that was still running bring it back.
+ */
+export async function eraseObjects(
+  ports: StoragePorts,
+  { subject, objects }: { readonly subject: string; readonly objects: readonly string[] },
+): Promise<DeletedObjects> {
+  if (objects.length === 0) return { deleted: [], unclear: [] };
+  const log = new Log(ports, keys.auditLog, auditSchema);
+  await log.append(() => ({ act: 'erasure_of_objects', subject, objects }));
+  return await deleteAll(ports, objects);
+}
+
+export interface DeletedObjects {
+  readonly deleted: readonly string[];
+  /** Deletions without a clear answer: `finishErasures` tries again. */
+  readonly unclear: readonly string[];
+}
+
+/** Deletes what the audit log has given up and is still, or again, there. Knows no subject and needs none. Safe to run twice. */
+export async function finishErasures(ports: StoragePorts): Promise<DeletedObjects> {
+  const entries = await new Log(ports, keys.auditLog, auditSchema).read();
+  const left: string[] = [];
+  for (const key of new Set(entries.flatMap(({ body }) => ('objects' in body ? body.objects : [])))) {
+    if ((await ports.store.head(key)).kind !== 'not_found') left.push(key);
+  }
+  return await deleteAll(ports, left);
+}
+
+async function deleteAll(ports: StoragePorts, objects: readonly string[]): Promise<DeletedObjects> {
+  const deleted: string[] = [];
+  const unclear: string[] = [];
+  for (const key of objects) {
+    const answer = await ports.store.delete(key);
+    if (answer.kind === 'applied') deleted.push(key);
+    else unclear.push(key);
+  }
+  return { deleted, unclear };
 }

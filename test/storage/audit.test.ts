@@ -2,6 +2,7 @@ import { beforeEach, describe, expect, test } from 'vitest';
 import { verifyStore } from '../../src/storage/audit.ts';
 import { Catalog } from '../../src/storage/catalog.ts';
 import { sha256 } from '../../src/storage/digest.ts';
+import { eraseObjects } from '../../src/storage/erasure.ts';
 import { MemoryStore } from '../../src/storage/memory.ts';
 import { systemPorts } from '../../src/storage/ports.ts';
 import { PredictionsTable } from '../../src/storage/table/predictions-table.ts';
@@ -63,16 +64,43 @@ describe('the audit', () => {
     const bytes = new TextEncoder().encode('rows');
     const { path, key } = table.newPartFile({ partition: '2026-01-01', generation: 1, chunk: 0, attempt: 1 });
     await store.put(key, bytes);
+    const planDigest = await new Catalog(systemPorts(store)).documents.put('plan', { schema: 'plan/1' });
     const outcome = await table.commit({
-      ...{ partition: '2026-01-01', generation: 1, planDigest: sha256('plan'), asOf: '2026-01-01T00:00:00Z' },
+      ...{ partition: '2026-01-01', generation: 1, planDigest, asOf: '2026-01-01T00:00:00Z' },
       ...{ columns: [{ name: 'score', type: 'float' }], workflowId: 'w', runId: 'r', attempt: 1 },
       files: [{ path, bytes: bytes.length, rows: 1, sha256: sha256(bytes) }],
     });
     expect((await verifyStore(store)).findings).toEqual([]);
     const manifest = `documents/manifest/${outcome.kind === 'committed' ? outcome.manifestDigest : ''}.json`;
-    await store.delete(manifest);
-    await store.delete(key);
-    expect((await verifyStore(store)).findings.map(finding => finding.key).toSorted()).toEqual([manifest, key]);
+    const plan = `documents/plan/${planDigest}.json`;
+    for (const lost of [manifest, plan, key]) await store.delete(lost);
+    expect((await verifyStore(store)).findings.map(finding => finding.key).toSorted()).toEqual([manifest, plan, key]);
+  });
+
+  test('follows what plans, receipts, jobs and bundles name', async () => {
+    const { documents } = new Catalog(systemPorts(store));
+    const lost = (name: string) => sha256(`lost ${name}`);
+    const plan = { versions: [{ bundle: lost('bundle') }], inputs: [{ path: `artifact:${lost('repaired')}` }] };
+    const planDigest = await documents.put('plan', { ...plan, definition: lost('definition') });
+    await documents.put('receipts', { plan: planDigest, chunks: [{ profile: lost('profile'), part: null }] });
+    await documents.put('job', { plan: planDigest, shadows: [{ artifacts: [lost('shadow')] }] });
+    await documents.put('bundle', { files: [{ path: 'model.onnx', sha256: lost('model') }] });
+    const expected = [
+      ...['repaired', 'shadow', 'model'].map(name => `artifacts/${lost(name)}`),
+      ...['bundle', 'definition', 'profile'].map(kind => `documents/${kind}/${lost(kind)}.json`),
+    ];
+    const found = (await verifyStore(store)).findings.map(({ key }) => key);
+    expect(found.toSorted()).toEqual(expected.toSorted());
+  });
+
+  test('excuses what was deleted on purpose', async () => {
+    const ports = systemPorts(store);
+    const { documents } = new Catalog(ports);
+    const profile = await documents.put('profile', { schema: 'profile/1', unseenTop: ['zoe7'] });
+    await documents.put('receipts', { chunks: [{ profile }] });
+    await eraseObjects(ports, { subject: 'hash', objects: [`documents/profile/${profile}.json`] });
+    expect((await verifyStore(store)).findings).toEqual([]);
+    await expect(documents.get('profile', profile)).rejects.toThrow(/erased on \d{4}/);
   });
 });
 

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 import { armFailpoints } from '../../src/storage/failpoint.ts';
-import { until } from '../support/temporal.ts';
+import { until } from '../support/until.ts';
 
 const module = JSON.stringify(fileURLToPath(new URL('../../src/storage/failpoint.ts', import.meta.url)));
 

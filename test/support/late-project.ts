@@ -11,7 +11,7 @@ import { openStore } from '../../src/storage/open.ts';
 import { systemPorts } from '../../src/storage/ports.ts';
 import { PredictionsTable } from '../../src/storage/table/predictions-table.ts';
 import type { TrainResult } from '../../src/workflows/inputs.ts';
-import { until } from './temporal.ts';
+import { until } from './until.ts';
 
 export const model = 'late';
 

@@ -13,6 +13,8 @@ import { openTemporal, type TemporalServer } from '../../src/dev/temporal-server
 import { taskQueue } from '../../src/domain/ids.ts';
 import { workflowCode } from '../../src/workers/workflow-bundle.ts';
 
+export { until } from './until.ts';
+
 export interface TestTemporal {
   readonly client: Client;
   readonly server: TemporalServer;
@@ -80,12 +82,4 @@ export async function recordHistory({ client }: TestTemporal, workflowId: string
   const bytes = temporal.api.history.v1.History.encode(history).finish();
   const document = { workflowId, events: history.events?.length, history: Buffer.from(bytes).toString('base64') };
   writeFileSync(join(histories, `${name}.json`), `${JSON.stringify(document, null, 2)}\n`);
-}
-
-export async function until(isTrue: () => boolean | Promise<boolean>, limitMs = 30_000): Promise<void> {
-  const deadline = Date.now() + limitMs;
-  while (!(await isTrue())) {
-    if (Date.now() > deadline) throw new Error(`still not true after ${limitMs} ms`);
-    await new Promise(resolve => setTimeout(resolve, 50));
-  }
 }

@@ -11,7 +11,7 @@ import { openStore } from '../../../src/storage/open.ts';
 import type { ScoreResult } from '../../../src/workflows/inputs.ts';
 import { type Fault, randomOf, seededFaults, startFaultProxy } from '../../support/fault-proxy.ts';
 import { startS3Server } from '../../support/s3-server.ts';
-import { until } from '../../support/temporal.ts';
+import { until } from '../../support/until.ts';
 import {
   assertUndisturbed,
   type Case,

@@ -32,7 +32,7 @@ import { createWorkers } from '../../../src/workers/create.ts';
 import { openServices } from '../../../src/workers/services.ts';
 import type { ScoreResult, TrainResult } from '../../../src/workflows/inputs.ts';
 import { approveTrained, makeLateProject, makeWorld, model, start } from '../../support/late-project.ts';
-import { until } from '../../support/temporal.ts';
+import { until } from '../../support/until.ts';
 
 /** As many days as there are steps at which a job can be disturbed. */
 export const partitions = failpoints.map((_, index) =>
