@@ -21,6 +21,7 @@ import {
   TABLE_BYTES,
 } from './kernel.ts';
 import { buildLookupTable, coarseBins, EDGES_MAX } from './lookup-table.ts';
+import { widen } from './widen.ts';
 
 /** Rows that pass through the kernel at once: DuckDB's vector size, so that a block stays in the first-level cache. */
 const BLOCK_ROWS = 2048;
@@ -368,14 +369,6 @@ export class NumericAccumulator {
     const counts = new Array<number>(this.#column.coarse.length + 1).fill(0);
     for (const [bin, count] of fine.entries()) counts[bins[bin]!]! += count;
     return counts;
-  }
-}
-
-/** 64-bit integers as doubles, through their halves: many times faster than Number(bigint). */
-function widen(values: BigInt64Array, from: number, to: number, into: Float32Array | Float64Array, at: number): void {
-  const halves = new Int32Array(values.buffer, values.byteOffset, values.length * 2);
-  for (let row = from; row < to; row++) {
-    into[at + row - from] = halves[2 * row + 1]! * 4_294_967_296 + (halves[2 * row]! >>> 0);
   }
 }
 
