@@ -12,7 +12,7 @@ import type { TreeEnsemble } from './ensemble.ts';
 import { startValue } from './finish.ts';
 import { type CodeLayout, emitGather, emitTranspose } from './gather.ts';
 import { leafWeight, type TreeKernel } from './kernel.ts';
-import { assignLeafCodes, type LeafCodes, MuxEmitter } from './mux.ts';
+import { assignLeafCodes, MuxEmitter } from './mux.ts';
 import type { NormalizedTrees } from './normalize.ts';
 
 /** Trees whose codes are transposed and summed together. */
@@ -67,15 +67,17 @@ export function compileBits(
     return emitted;
   });
   const transpose = loops.add(emitTranspose(layout));
+  const codes = new Uint8Array(trees.condition.length);
+  for (const root of trees.roots) assignLeafCodes(trees, root, codeBits, codes);
   const batches = planBatches({ ensemble, trees, layout, memory, blockRows });
   for (const batch of batches) for (const gather of batch.gathers) loops.add(gather);
 
   const inner = instantiate(loops.module, memory);
-  const circuits = emitCircuits({ trees, bitmapOf, layout, loops, bins: bins.length, transpose, batches });
+  const circuits = emitCircuits({ trees, codes, bitmapOf, layout, loops, bins: bins.length, transpose, batches });
   const outer = instantiate(circuits, memory, { on: inner, optimise: 'late' });
   const { buffer } = inner.memory;
   for (const { writeTables } of bins) writeTables(buffer);
-  for (const { tables } of batches) for (const table of tables) writeTable(ensemble, table, buffer);
+  for (const { tables } of batches) for (const table of tables) writeTable({ ensemble, trees, codes }, table, buffer);
   const sums = new Float32Array(buffer, layout.sums, ensemble.targets * blockRows).fill(startValue(ensemble));
   const inputs = features.map((_, index) => new Float32Array(buffer, layout.inputs + index * blockRows * 4, blockRows));
   const run = outer.find('run');
@@ -126,7 +128,6 @@ class Loops {
 /** Up to eight trees that are transposed and summed together. */
 interface Batch {
   readonly roots: Int32Array;
-  readonly codes: readonly LeafCodes[];
   readonly tables: readonly WeightTable[];
   /** One function per target that the batch touches. */
   readonly gathers: readonly FunctionBody[];
@@ -134,7 +135,7 @@ interface Batch {
 
 /** The weights of one tree for one target, by leaf code. */
 interface WeightTable {
-  readonly codes: LeafCodes;
+  readonly root: number;
   readonly target: number;
   readonly address: number;
 }
@@ -151,13 +152,12 @@ function planBatches(parts: {
   const batches: Batch[] = [];
   for (let start = 0; start < trees.roots.length; start += batchTrees) {
     const roots = trees.roots.subarray(start, start + batchTrees);
-    const codes = Array.from(roots, root => assignLeafCodes(trees, root, layout.codeBits));
     const tables: WeightTable[] = [];
     const targets = new Map<number, { readonly place: number; readonly table: number }[]>();
-    for (const [place, leaves] of codes.entries()) {
-      for (const target of targetsOf(ensemble, leaves)) {
+    for (const [place, root] of roots.entries()) {
+      for (const target of targetsOf(ensemble, leavesBelow(trees, root))) {
         const address = memory.reserve(4 * 2 ** layout.codeBits);
-        tables.push({ codes: leaves, target, address });
+        tables.push({ root, target, address });
         const entries = targets.get(target) ?? [];
         entries.push({ place, table: address });
         targets.set(target, entries);
@@ -175,7 +175,7 @@ function planBatches(parts: {
         trees: entries,
       });
     });
-    batches.push({ roots, codes, tables, gathers });
+    batches.push({ roots, tables, gathers });
   }
   return batches;
 }
@@ -183,6 +183,7 @@ function planBatches(parts: {
 /** The mux networks, and `run`, which calls everything in turn. */
 function emitCircuits(parts: {
   readonly trees: NormalizedTrees;
+  readonly codes: Uint8Array;
   readonly bitmapOf: Int32Array;
   readonly layout: BlockLayout;
   readonly loops: Loops;
@@ -191,13 +192,13 @@ function emitCircuits(parts: {
   readonly transpose: number;
   readonly batches: readonly Batch[];
 }): ModuleBuilder {
-  const { trees, bitmapOf, layout, loops, transpose, batches } = parts;
+  const { trees, codes, bitmapOf, layout, loops, transpose, batches } = parts;
   const module = new ModuleBuilder();
   loops.importInto(module);
   const run = new FunctionBody();
   for (let bin = 0; bin < parts.bins; bin++) run.call(bin);
   let gather = transpose + 1;
-  for (const { roots, codes, gathers } of batches) {
+  for (const { roots, gathers } of batches) {
     for (let from = 0; from < roots.length; from += functionTrees) {
       const body = new FunctionBody();
       const emitter = new MuxEmitter(body);
@@ -205,7 +206,7 @@ function emitCircuits(parts: {
       for (let place = from; place < Math.min(from + functionTrees, roots.length); place++) {
         const planes = layout.planes + place * 8 * layout.slotBytes;
         body.countUp(group, layout.slotBytes, 16, () => {
-          const tree = { trees, root: roots[place]!, codes: codes[place]!, bitmapOf };
+          const tree = { trees, root: roots[place]!, codes, bitmapOf };
           emitter.emitTree(tree, group, { ...layout, planes });
         });
       }
@@ -218,9 +219,14 @@ function emitCircuits(parts: {
   return module;
 }
 
-function targetsOf(ensemble: TreeEnsemble, codes: LeafCodes): Set<number> {
+function leavesBelow(trees: NormalizedTrees, root: number): Int32Array {
+  const start = trees.leafStart[root]!;
+  return trees.leaves.subarray(start, start + trees.leafCount[root]!);
+}
+
+function targetsOf(ensemble: TreeEnsemble, leaves: Int32Array): Set<number> {
   const targets = new Set<number>();
-  for (const leaf of codes.keys()) {
+  for (const leaf of leaves) {
     for (let i = ensemble.weightStart[leaf]!; i < ensemble.weightStart[leaf + 1]!; i++) {
       targets.add(ensemble.weightTarget[i]!);
     }
@@ -228,8 +234,12 @@ function targetsOf(ensemble: TreeEnsemble, codes: LeafCodes): Set<number> {
   return targets;
 }
 
-function writeTable(ensemble: TreeEnsemble, { codes, target, address }: WeightTable, buffer: ArrayBuffer): void {
+function writeTable(
+  { ensemble, trees, codes }: { ensemble: TreeEnsemble; trees: NormalizedTrees; codes: Uint8Array },
+  { root, target, address }: WeightTable,
+  buffer: ArrayBuffer,
+): void {
   const table = new Float32Array(buffer, address);
   const neutral = startValue(ensemble);
-  for (const [leaf, code] of codes) table[code] = leafWeight(ensemble, leaf, target, neutral);
+  for (const leaf of leavesBelow(trees, root)) table[codes[leaf]!] = leafWeight(ensemble, leaf, target, neutral);
 }

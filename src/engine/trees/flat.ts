@@ -20,16 +20,14 @@ const nodeBytesMax = 1024 * 2 ** 20;
 /** Compiles the kernel, or says why it does not suit these trees. */
 export function compileFlat(ensemble: TreeEnsemble, trees: NormalizedTrees): TreeKernel | { readonly refused: string } {
   const columns = planColumns(trees.conditions);
-  const flat = trees.roots.reduce<FlatTree[]>((all, root) => {
-    all.push(flattenTree(trees, root, columns.placeOf));
-    return all;
-  }, []);
-  const largest = flat.reduce((most, tree) => Math.max(most, tree.nodes.length), 0);
+  const nodes = new FlatNodes(trees.condition.length);
+  const flat = Array.from(trees.roots, root => flattenTree(trees, root, columns.placeOf, nodes));
+  const largest = flat.reduce((most, tree) => Math.max(most, tree.count), 0);
   const columnBits = Math.ceil(Math.log2(columns.sources.length + 1));
   if (Math.ceil(Math.log2(largest + 1)) + columnBits > 32) {
     return { refused: `a tree of ${largest} nodes over ${columns.sources.length} columns` };
   }
-  const nodeCount = flat.reduce((sum, tree) => sum + tree.nodes.length, 0);
+  const nodeCount = nodes.count;
   if (nodeCount * nodeBytes > nodeBytesMax) return { refused: `${nodeCount} nodes` };
 
   const memory = new MemoryLayout();
@@ -48,7 +46,7 @@ export function compileFlat(ensemble: TreeEnsemble, trees: NormalizedTrees): Tre
   module.add(emitTrees(flat, walk, layout.nodes), 'run');
   const compiled = instantiate(module, memory);
   const { buffer } = compiled.memory;
-  writeNodes({ ensemble, trees, flat, layout, dummyColumn: columns.sources.length }, buffer);
+  writeNodes({ ensemble, trees, nodes, layout, dummyColumn: columns.sources.length }, buffer);
   const inputs = new Float32Array(buffer, layout.inputs, (columns.sources.length + 1) * blockRows);
   inputs.fill(Number.NEGATIVE_INFINITY, columns.sources.length * blockRows);
   const sums = new Float32Array(buffer, layout.sums, ensemble.targets * blockRows);
@@ -77,9 +75,9 @@ export function compileFlat(ensemble: TreeEnsemble, trees: NormalizedTrees): Tre
 /** The columns that nodes read: a feature as it is, or with NaN as -Infinity. */
 function planColumns(conditions: readonly Condition[]) {
   const sources: { feature: number; missing: boolean }[] = [];
-  const places = new Map<string, number>();
+  const places = new Map<number, number>();
   const placeOf = (feature: number, missing: boolean): number => {
-    const key = `${feature} ${missing}`;
+    const key = feature * 2 + Number(missing);
     const known = places.get(key);
     if (known !== undefined) return known;
     places.set(key, sources.length);
@@ -93,18 +91,47 @@ function planColumns(conditions: readonly Condition[]) {
   return { sources, placeOf };
 }
 
-interface FlatNode {
+/** The nodes of all trees, one tree after the other, as columns: a model has hundreds of thousands. */
+class FlatNodes {
+  count = 0;
   /** -1 for a leaf. */
-  readonly column: number;
-  readonly threshold: number;
+  column: Int32Array;
+  threshold: Float32Array;
   /** Place of the left child in the tree; the right one follows. */
-  left: number;
-  /** The leaf's node number in the ensemble. */
-  readonly leaf: number;
+  left: Int32Array;
+  /** The leaf's node number in the ensemble; -1 for a branch. */
+  leaf: Int32Array;
+
+  constructor(capacity: number) {
+    this.column = new Int32Array(capacity);
+    this.threshold = new Float32Array(capacity);
+    this.left = new Int32Array(capacity);
+    this.leaf = new Int32Array(capacity);
+  }
+
+  add(column: number, threshold: number, left: number, leaf: number): void {
+    if (this.count === this.column.length) this.#grow();
+    const index = this.count++;
+    this.column[index] = column;
+    this.threshold[index] = threshold;
+    this.left[index] = left;
+    this.leaf[index] = leaf;
+  }
+
+  /** Sets become chains of comparisons, so there may be more nodes than the ensemble has. */
+  #grow(): void {
+    const old = { ...this };
+    const capacity = Math.max(64, this.count * 2);
+    this.column = new Int32Array(capacity);
+    this.threshold = new Float32Array(capacity);
+    this.left = new Int32Array(capacity);
+    this.leaf = new Int32Array(capacity);
+    for (const name of ['column', 'threshold', 'left', 'leaf'] as const) this[name].set(old[name]);
+  }
 }
 
 interface FlatTree {
-  readonly nodes: readonly FlatNode[];
+  readonly count: number;
   readonly height: number;
 }
 
@@ -120,27 +147,25 @@ function flattenTree(
   trees: NormalizedTrees,
   root: number,
   placeOf: (feature: number, missing: boolean) => number,
+  into: FlatNodes,
 ): FlatTree {
-  const nodes: FlatNode[] = [];
-  const pending: { place: number; what: Pending; depth: number }[] = [
-    { place: 0, what: { node: root, memberFrom: 0, upper: false }, depth: 0 },
-  ];
-  let reserved = 1;
+  // Children get the next free places, so a place is the position in this queue.
+  const pending: Pending[] = [{ node: root, memberFrom: 0, upper: false }];
   let height = 0;
-  for (let next = 0; next < pending.length; next++) {
-    const { place, what, depth } = pending[next]!;
-    const step = expand(trees, what, placeOf);
-    height = Math.max(height, depth);
-    if (step.kind === 'leaf') {
-      nodes[place] = { column: -1, threshold: 0, left: place, leaf: step.node };
-      continue;
+  let levelEnd = 1;
+  for (let place = 0; place < pending.length; place++) {
+    if (place === levelEnd) {
+      height++;
+      levelEnd = pending.length;
     }
-    nodes[place] = { column: step.column, threshold: step.threshold, left: reserved, leaf: -1 };
-    pending.push({ place: reserved, what: step.whenTrue, depth: depth + 1 });
-    pending.push({ place: reserved + 1, what: step.whenFalse, depth: depth + 1 });
-    reserved += 2;
+    const step = expand(trees, pending[place]!, placeOf);
+    if (step.kind === 'leaf') into.add(-1, 0, place, step.node);
+    else {
+      into.add(step.column, step.threshold, pending.length, -1);
+      pending.push(step.whenTrue, step.whenFalse);
+    }
   }
-  return { nodes, height };
+  return { count: pending.length, height };
 }
 
 type Expansion =
@@ -266,7 +291,7 @@ function emitTrees(flat: readonly FlatTree[], walk: number, nodes: number): Func
   let address = nodes;
   for (const tree of flat) {
     body.i32(address).i32(tree.height).get(0).call(walk);
-    address += tree.nodes.length * nodeBytes;
+    address += tree.count * nodeBytes;
   }
   return body;
 }
@@ -275,13 +300,13 @@ function writeNodes(
   parts: {
     readonly ensemble: TreeEnsemble;
     readonly trees: NormalizedTrees;
-    readonly flat: readonly FlatTree[];
+    readonly nodes: FlatNodes;
     readonly layout: FlatLayout;
     readonly dummyColumn: number;
   },
   buffer: ArrayBuffer,
 ): void {
-  const { ensemble, layout, flat } = parts;
+  const { ensemble, layout, nodes } = parts;
   const floats = new Float32Array(buffer);
   const words = new Uint32Array(buffer);
   const neutral = startValue(ensemble);
@@ -296,13 +321,12 @@ function writeNodes(
     });
   }
   let at = layout.nodes / 4;
-  for (const { nodes } of flat) {
-    for (const { column, threshold, left, leaf } of nodes) {
-      if (leaf < 0) floats[at] = threshold;
-      else if (layout.targets === 1) floats[at] = leafWeight(ensemble, leaf, 0, neutral);
-      else words[at] = rowOf.get(leaf)!;
-      words[at + 1] = ((leaf < 0 ? column : parts.dummyColumn) * 2 ** (32 - layout.columnBits) + left) >>> 0;
-      at += 2;
-    }
+  for (let index = 0; index < nodes.count; index++, at += 2) {
+    const leaf = nodes.leaf[index]!;
+    if (leaf < 0) floats[at] = nodes.threshold[index]!;
+    else if (layout.targets === 1) floats[at] = leafWeight(ensemble, leaf, 0, neutral);
+    else words[at] = rowOf.get(leaf)!;
+    const column = leaf < 0 ? nodes.column[index]! : parts.dummyColumn;
+    words[at + 1] = (column * 2 ** (32 - layout.columnBits) + nodes.left[index]!) >>> 0;
   }
 }

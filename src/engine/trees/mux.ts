@@ -8,30 +8,27 @@
 import { type FunctionBody, type Local, v128 } from '../wasm/encoder.ts';
 import type { NormalizedTrees } from './normalize.ts';
 
-/** Leaf codes of a tree, per node number (leaves only). */
-export type LeafCodes = Map<number, number>;
-
 interface CodeBlock {
   readonly start: number;
   readonly bits: number;
 }
 
 /**
- * Codes by buddy allocation: a subtree of n leaves takes an aligned block of the next power of two where one is free, so its
- * leaves share their upper bits; the larger child goes first, the true side takes upper halves.
+ * Codes by buddy allocation, written to `codes` by node number: a subtree of n leaves takes an aligned block of the next
+ * power of two where one is free, so its leaves share their upper bits; the larger child goes first, the true side takes
+ * upper halves.
  */
-export function assignLeafCodes(trees: NormalizedTrees, root: number, codeBits: number): LeafCodes {
-  const codes: LeafCodes = new Map();
+export function assignLeafCodes(trees: NormalizedTrees, root: number, codeBits: number, codes: Uint8Array): void {
   const visit = (node: number, free: CodeBlock[], upper: boolean): void => {
     const leaves = trees.leafCount[node]!;
-    const bits = Math.ceil(Math.log2(leaves));
+    const bits = 32 - Math.clz32(leaves - 1);
     const found = bestBlock(free, bits, upper);
     let own = free;
     let owned = false;
     if (found >= 0) {
       const block = splitBlock(free, found, bits, upper);
       if (leaves === 1) {
-        codes.set(node, block.start);
+        codes[node] = block.start;
         return;
       }
       own = [block];
@@ -50,21 +47,21 @@ export function assignLeafCodes(trees: NormalizedTrees, root: number, codeBits: 
     if (owned) free.push(...own);
   };
   visit(root, [{ start: 0, bits: codeBits }], false);
-  return codes;
 }
 
 /** The smallest block of at least that many bits; among equals the highest or the lowest. */
 function bestBlock(free: readonly CodeBlock[], bits: number, upper: boolean): number {
   let best = -1;
-  free.forEach((block, index) => {
-    if (block.bits < bits) return;
+  for (let index = 0; index < free.length; index++) {
+    const block = free[index]!;
+    if (block.bits < bits) continue;
     const other = free[best];
     const better =
       other === undefined ||
       block.bits < other.bits ||
       (block.bits === other.bits && (upper ? block.start > other.start : block.start < other.start));
     if (better) best = index;
-  });
+  }
   return best;
 }
 
@@ -80,8 +77,10 @@ function splitBlock(free: CodeBlock[], index: number, bits: number, upper: boole
   return block;
 }
 
-/** A bit-plane: the same bit for all rows, or a local variable. */
-type Plane = { readonly bit: 0 | 1 } | { readonly local: Local };
+/** A bit-plane: a local variable, or the same bit for all rows. Plain numbers, as a model has millions of them. */
+type Plane = Local | typeof zeros | typeof ones;
+const zeros = -2;
+const ones = -1;
 
 export interface MuxLayout {
   readonly codeBits: number;
@@ -89,6 +88,14 @@ export interface MuxLayout {
   readonly bitmaps: number;
   /** Where the planes of this tree go, `slotBytes` apart. */
   readonly planes: number;
+}
+
+export interface MuxTree {
+  readonly trees: NormalizedTrees;
+  readonly root: number;
+  /** Per leaf. */
+  readonly codes: Uint8Array;
+  readonly bitmapOf: Int32Array;
 }
 
 /** Emits trees into one function body; vector locals are used again and again. */
@@ -101,87 +108,81 @@ export class MuxEmitter {
   }
 
   /** Code for one tree and the 128-row group at byte offset `group`. */
-  emitTree(
-    tree: {
-      readonly trees: NormalizedTrees;
-      readonly root: number;
-      readonly codes: LeafCodes;
-      readonly bitmapOf: Int32Array;
-    },
-    group: Local,
-    layout: MuxLayout,
-  ): void {
+  emitTree(tree: MuxTree, group: Local, layout: MuxLayout): void {
     const planes = this.#emitNode(tree, tree.root, group, layout);
     planes.forEach((plane, bit) => {
       this.#body.get(group);
-      if ('bit' in plane) this.#body.bytes16(plane.bit === 1 ? 0xff : 0);
+      if (plane < 0) this.#body.bytes16(plane === ones ? 0xff : 0);
       else {
-        this.#body.get(plane.local);
-        this.#free.push(plane.local);
+        this.#body.get(plane);
+        this.#free.push(plane);
       }
       this.#body.memory('v128.store', layout.planes + bit * layout.slotBytes);
     });
   }
 
-  #emitNode(tree: Parameters<MuxEmitter['emitTree']>[0], node: number, group: Local, layout: MuxLayout): Plane[] {
+  /** The planes of a subtree; which of them are locals is known only now. */
+  #emitNode(tree: MuxTree, node: number, group: Local, layout: MuxLayout): Plane[] {
     const { trees } = tree;
     const condition = trees.condition[node]!;
-    if (condition < 0) {
-      const code = tree.codes.get(node)!;
-      return Array.from({ length: layout.codeBits }, (_, bit): Plane => ({ bit: (code >> bit) & 1 ? 1 : 0 }));
-    }
+    if (condition < 0) return planesOfLeaf(tree.codes[node]!, layout.codeBits);
     const yes = trees.whenTrue[node]!;
     const no = trees.whenFalse[node]!;
     // The deeper side first: fewer planes are alive at once.
     const yesFirst = trees.height[yes]! >= trees.height[no]!;
     const first = this.#emitNode(tree, yesFirst ? yes : no, group, layout);
     const second = this.#emitNode(tree, yesFirst ? no : yes, group, layout);
-    const [whenTrue, whenFalse] = yesFirst ? [first, second] : [second, first];
+    const whenTrue = yesFirst ? first : second;
+    const whenFalse = yesFirst ? second : first;
 
     const mask = this.#take();
-    this.#body
-      .get(group)
-      .memory('v128.load', layout.bitmaps + tree.bitmapOf[condition]! * layout.slotBytes)
-      .set(mask);
-    const planes = whenTrue.map((plane, bit) => this.#merge(plane, whenFalse[bit]!, mask));
+    const bitmap = layout.bitmaps + tree.bitmapOf[condition]! * layout.slotBytes;
+    this.#body.get(group).memory('v128.load', bitmap).set(mask);
+    for (let bit = 0; bit < whenTrue.length; bit++) {
+      whenTrue[bit] = this.#merge(whenTrue[bit]!, whenFalse[bit]!, mask);
+    }
     this.#free.push(mask);
-    return planes;
+    return whenTrue;
   }
 
   /** mask ? yes : no, in the fewest operations; the locals of both sides are used up. */
   #merge(yes: Plane, no: Plane, mask: Local): Plane {
     const body = this.#body;
-    if ('bit' in yes && 'bit' in no) {
-      if (yes.bit === no.bit) return yes;
+    if (yes < 0 && no < 0) {
+      if (yes === no) return yes;
       const local = this.#take();
       body.get(mask);
-      if (yes.bit === 0) body.op('v128.not');
+      if (yes === zeros) body.op('v128.not');
       body.set(local);
-      return { local };
+      return local;
     }
-    if ('bit' in yes && 'local' in no) {
+    if (yes < 0) {
       // 1: no | mask; 0: no & ~mask.
       body
-        .get(no.local)
+        .get(no)
         .get(mask)
-        .op(yes.bit === 1 ? 'v128.or' : 'v128.andnot')
-        .set(no.local);
+        .op(yes === ones ? 'v128.or' : 'v128.andnot')
+        .set(no);
       return no;
     }
-    if ('local' in yes && 'bit' in no) {
+    if (no < 0) {
       // 0: yes & mask; 1: yes | ~mask, which is ~(mask & ~yes).
-      if (no.bit === 0) body.get(yes.local).get(mask).op('v128.and').set(yes.local);
-      else body.get(mask).get(yes.local).op('v128.andnot').op('v128.not').set(yes.local);
+      if (no === zeros) body.get(yes).get(mask).op('v128.and').set(yes);
+      else body.get(mask).get(yes).op('v128.andnot').op('v128.not').set(yes);
       return yes;
     }
-    if ('local' in yes && 'local' in no) {
-      body.get(yes.local).get(no.local).get(mask).op('v128.bitselect').set(yes.local);
-      this.#free.push(no.local);
-    }
+    body.get(yes).get(no).get(mask).op('v128.bitselect').set(yes);
+    this.#free.push(no);
     return yes;
   }
 
   #take(): Local {
     return this.#free.pop() ?? this.#body.local(v128);
   }
+}
+
+function planesOfLeaf(code: number, codeBits: number): Plane[] {
+  const planes: Plane[] = [];
+  for (let bit = 0; bit < codeBits; bit++) planes.push((code >> bit) & 1 ? ones : zeros);
+  return planes;
 }
