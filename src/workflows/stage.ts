@@ -1,6 +1,11 @@
 /** Where a run is: one word for lists, a page for people who open it, a document for the Query `status`. */
 
-import { defineSearchAttributeKey, type SearchAttributePair } from '@temporalio/common';
+import {
+  ActivityFailure,
+  ApplicationFailure,
+  defineSearchAttributeKey,
+  type SearchAttributePair,
+} from '@temporalio/common';
 import { defineQuery, setCurrentDetails, setHandler, upsertSearchAttributes } from '@temporalio/workflow';
 
 export interface Status {
@@ -27,6 +32,9 @@ export interface StageTracker {
   deadline(time: string): void;
 }
 
+/** The run's own tracker; every run has a module of its own. */
+let current: StageTracker | null = null;
+
 /** Registers the Query and names the run in searches. Call it before the first `await`. */
 export function trackStage(of: { model: string; version?: number; partition?: string }): StageTracker {
   let status: Status = { model: of.model, stage: 'starting', next: null, facts: {} };
@@ -42,7 +50,7 @@ export function trackStage(of: { model: string; version?: number; partition?: st
     const next = status.next === null ? [] : ['', `**Next:** ${status.next}`];
     setCurrentDetails([`**${status.stage}**`, '', ...facts, ...next, '', page].join('\n'));
   };
-  return {
+  current = {
     enter: (stage, facts = {}, next = null) => {
       status = { ...status, stage, next, facts: { ...status.facts, ...facts } };
       upsertSearchAttributes([{ key: stateKey, value: stage }]);
@@ -53,5 +61,22 @@ export function trackStage(of: { model: string; version?: number; partition?: st
       refresh();
     },
     deadline: time => upsertSearchAttributes([{ key: deadlineKey, value: new Date(time) }]),
+  };
+  return current;
+}
+
+/** A workflow that, when one of its activities fails for good, fails with the activity's reason and shows it as what to do. */
+export function explained<Input, Result>(
+  workflow: (input: Input) => Promise<Result>,
+): (input: Input) => Promise<Result> {
+  return async input => {
+    try {
+      return await workflow(input);
+    } catch (error) {
+      if (!(error instanceof ActivityFailure && error.cause instanceof ApplicationFailure)) throw error;
+      const { message, type } = error.cause;
+      current?.enter('failed', { activity: error.activityType }, message);
+      throw ApplicationFailure.create({ message, nonRetryable: true, cause: error, ...(type == null ? {} : { type }) });
+    }
   };
 }
