@@ -110,15 +110,34 @@ async function assertFooters(session: DuckDbSession, job: SourceJob): Promise<Ro
 export async function rowGroupStarts(session: DuckDbSession, paths: readonly string[]): Promise<RowGroupStarts> {
   const starts = new Map<string, number[]>(paths.map(path => [path, [0]]));
   if (paths.length === 0) return starts;
-  const groups = await session.rows(
-    `SELECT DISTINCT file_name, row_group_id, row_group_num_rows FROM parquet_metadata([${paths.map(pathLiteral).join(', ')}])
-     ORDER BY file_name, row_group_id`,
-  );
+  const read = (some: readonly string[]) =>
+    session.rows(
+      `SELECT DISTINCT file_name, row_group_id, row_group_num_rows FROM parquet_metadata([${some.map(pathLiteral).join(', ')}])
+       ORDER BY file_name, row_group_id`,
+    );
+  const groups = await read(paths).catch(async (error: unknown) => {
+    for (const path of paths) {
+      await read([path]).catch((cause: unknown) => {
+        throw brokenFooter(path, cause);
+      });
+    }
+    throw error;
+  });
   for (const group of groups) {
     const known = starts.get(String(group['file_name']));
     known?.push(known.at(-1)! + Number(group['row_group_num_rows']));
   }
   return starts;
+}
+
+function brokenFooter(path: string, cause: unknown): EngineFault {
+  const why = cause instanceof Error ? cause.message : String(cause);
+  return new EngineFault(
+    'bad_input',
+    `${path}: its footer cannot be read: ${why}; the file is cut short or no Parquet file, write or fetch it again`,
+    { path },
+    { cause },
+  );
 }
 
 /** A column that is missing altogether is all NULL, which only a column that may be NULL survives. */

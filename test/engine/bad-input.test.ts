@@ -70,7 +70,7 @@ test('a truncated file is refused by name', async () => {
   await truncate(path, 100_000);
   const found = await fault(score('truncated', path, 50_000));
   expect(found.kind).toBe('bad_input');
-  expect(found.message).toContain('truncated.parquet');
+  expect(found.message).toMatch(/^\/.*truncated\.parquet: its footer cannot be read: .*; .* write or fetch it again$/);
 });
 
 test('a file that is not the planned one is refused: the footer says another number of rows', async () => {
@@ -125,6 +125,28 @@ test('one row, and a column that is all NULL', async () => {
   const receipt = await score('one', path, 1, { contract: filled });
   const [row] = await bench.read(receipt.predictions!.path);
   expect(row!['score']).toBeCloseTo(1 / (1 + Math.exp(-0.25)), 6);
+});
+
+test('columns that are NULL in every row are scored by their default, or all rows go to quarantine', async () => {
+  const select = 'SELECT i AS id, NULL::FLOAT AS a, NULL::FLOAT AS b FROM range(5000) t(i)';
+  const path = await bench.parquet('all-null.parquet', select);
+  const as = (nulls: { as: 'default' | 'quarantine'; default: number | null }) =>
+    contractOf([column('a', { nulls: { maxShare: 1, ...nulls } }), column('b', { nulls: { maxShare: 1, ...nulls } })]);
+  const filled = await score('all-default', path, 5_000, { contract: as({ as: 'default', default: 2 }) });
+  expect(filled).toMatchObject({ rowsScored: 5_000, rowsQuarantined: 0 });
+  const rows = await bench.read(filled.predictions!.path);
+  expect(new Set(rows.map(row => Number(row['score']).toFixed(6)))).toEqual(new Set(['0.148047']));
+  const apart = await score('all-apart', path, 5_000, { contract: as({ as: 'quarantine', default: null }) });
+  expect(apart).toMatchObject({ rowsScored: 0, rowsQuarantined: 5_000, predictions: { rows: 0 } });
+  expect((await fault(score('all-nan', path, 5_000))).message).toMatch(
+    /returned NaN where a, b is missing; declare nulls/,
+  );
+});
+
+test('a file without rows is scored to a file without rows', async () => {
+  const path = await bench.parquet('no-rows.parquet', rowsOf(0));
+  const receipt = await score('no-rows', path, 0);
+  expect(receipt).toMatchObject({ rowsRead: 0, predictions: { rows: 0 } });
 });
 
 test('infinities go to the model as they are, or to quarantine where a bound says so', async () => {
