@@ -232,7 +232,7 @@ class ChunkScan {
   }
 
   #scoreVector(input: DuckDBDataChunk, vector: DuckDBVector): void {
-    const vectors = new Vectors(input, this.#rows.argumentTypes.length);
+    const vectors = new Vectors(input, this.#rows.argumentTypes);
     const quarantined = this.#rows.score(vectors, outputItems(vector) as Numbers);
     setNull(vector, quarantined, vectors.rows);
     vector.flush();
@@ -246,7 +246,7 @@ class ChunkScan {
   }
 
   #explainVector(input: DuckDBDataChunk, vector: DuckDBVector): void {
-    const vectors = new Vectors(input, this.#rows.argumentTypes.length);
+    const vectors = new Vectors(input, this.#rows.argumentTypes);
     for (const [row, found] of this.#rows.rules.explain(vectors).entries()) {
       vector.setItem(row, found === null ? null : `${found.rule}\n${found.reason}`);
     }

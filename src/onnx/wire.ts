@@ -208,9 +208,21 @@ class GrowingInts {
   /** Adds the value at `at` and every following field with the same tag; returns the position after the last one. */
   addRun(bytes: Uint8Array, at: number): number {
     const tag = attribute.ints << 3;
-    let next = this.#addVarint(bytes, at);
-    while (bytes[next] === tag) next = this.#addVarint(bytes, next + 1);
-    return next;
+    // Node and feature numbers of nearly all values fit one or two bytes.
+    let next = at;
+    for (;;) {
+      const first = bytes[next]!;
+      const second = bytes[next + 1]!;
+      if (first < 0x80) {
+        this.#add(first);
+        next += 1;
+      } else if (second < 0x80) {
+        this.#add((first & 0x7f) | (second << 7));
+        next += 2;
+      } else next = this.#addVarint(bytes, next);
+      if (bytes[next] !== tag) return next;
+      next++;
+    }
   }
 
   finish(): Float64Array {
@@ -233,13 +245,17 @@ class GrowingInts {
       if (byte < 0x80) break;
       shift += 7;
     }
+    this.#add(high === 0 ? low >>> 0 : high * 2 ** 32 + (low >>> 0));
+    return next;
+  }
+
+  #add(value: number): void {
     if (this.#count === this.#values.length) {
       const grown = new Float64Array(this.#count * 2);
       grown.set(this.#values);
       this.#values = grown;
     }
-    this.#values[this.#count++] = high === 0 ? low >>> 0 : high * 2 ** 32 + (low >>> 0);
-    return next;
+    this.#values[this.#count++] = value;
   }
 }
 
