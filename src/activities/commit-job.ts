@@ -2,6 +2,7 @@
 import { Context } from '@temporalio/activity';
 import { failpoint } from '../storage/failpoint.ts';
 import type { JobManifest } from './audit-job.ts';
+import { checkpointIfDue } from './checkpoint.ts';
 import { publishQuarantine } from './quarantine.ts';
 import type { ScoringPlan } from './scoring-plan.ts';
 import { predictionsOf, type Services } from './services.ts';
@@ -14,7 +15,8 @@ export async function commitJob(services: Services, input: { plan: string; manif
   const { model, partition, generation } = plan;
   const { workflowExecution, attempt } = Context.current().info;
   failpoint('commit.before');
-  const outcome = await predictionsOf(services, definition).commit({
+  const table = predictionsOf(services, definition);
+  const outcome = await table.commit({
     partition,
     generation,
     planDigest: input.plan,
@@ -52,5 +54,6 @@ export async function commitJob(services: Services, input: { plan: string; manif
     reason,
   });
   failpoint('commit.recorded');
+  await checkpointIfDue(services, table, outcome.version);
   return { kind: 'committed', tableVersion: outcome.version, rows, versions } as const;
 }

@@ -25,8 +25,10 @@ import type {
   TrainedFiles,
   TrainingSet,
   TrainJob,
+  WrittenFile,
 } from './job.ts';
 import type { QuarantineJob, QuarantineOutput, RepairJob, RepairOutput } from './quarantine-job.ts';
+import type { DeltaCheckpointJob } from './verbs/delta-checkpoint.ts';
 import type { ProbeDeviceJob, ProbedDevice } from './verbs/probe-device.ts';
 
 /** Verb → its job document and its output. Add a verb here and in `MODULES`. */
@@ -44,6 +46,7 @@ export interface Verbs {
   readonly history: { readonly job: HistoryJob; readonly output: HistoryFiles };
   readonly quarantine: { readonly job: QuarantineJob; readonly output: QuarantineOutput };
   readonly repair: { readonly job: RepairJob; readonly output: RepairOutput };
+  readonly 'delta-checkpoint': { readonly job: DeltaCheckpointJob; readonly output: WrittenFile };
   readonly erase: { readonly job: EraseJob; readonly output: EraseOutput };
   readonly 'probe-device': { readonly job: ProbeDeviceJob; readonly output: ProbedDevice };
 }
@@ -86,6 +89,7 @@ const MODULES: { readonly [V in Verb]: () => Promise<VerbModule<V>> } = {
   history: () => import('./verbs/history.ts'),
   quarantine: () => import('./verbs/quarantine.ts'),
   repair: () => import('./verbs/repair.ts'),
+  'delta-checkpoint': () => import('./verbs/delta-checkpoint.ts'),
   erase: () => import('./verbs/erase.ts'),
   'probe-device': () => import('./verbs/probe-device.ts'),
 };

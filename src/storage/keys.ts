@@ -36,6 +36,9 @@ export const keys = {
   quarantine: (model: string) => `quarantine/${segment(model)}`,
 
   deltaLog: (root: string) => `${root}/_delta_log`,
+  /** For Delta readers; ours use segments. */
+  deltaCheckpoint: (root: string, version: number) => `${root}/_delta_log/${padded(version)}.checkpoint.parquet`,
+  deltaLastCheckpoint: (root: string) => `${root}/_delta_log/_last_checkpoint`,
   /** Segments stay outside `_delta_log`: Delta readers list that folder. */
   deltaSegment: (root: string, first: number) => `${root}/_segments/${padded(first)}.ndjson`,
   partitionFolder: (partition: string) => `partition=${segment(partition)}`,

@@ -239,6 +239,11 @@ export class PredictionsTable {
     return this.#fold(await this.#chain.read());
   }
 
+  /** The fold up to this version, as it was then. */
+  async stateAt(version: number): Promise<TableState> {
+    return foldTable((await this.history()).slice(0, version + 1));
+  }
+
   // --- Writing ----------------------------------------------------------------------------------------------------------
 
   /** Opens the table if it does not exist yet. */

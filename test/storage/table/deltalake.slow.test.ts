@@ -4,16 +4,18 @@
  */
 import { execFile } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { cp, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { EnginePool } from '../../../src/engine/pool.ts';
 import { sha256 } from '../../../src/storage/digest.ts';
 import { LocalStore } from '../../../src/storage/local.ts';
 import { systemPorts } from '../../../src/storage/ports.ts';
+import { checkpointActions, publishCheckpoint } from '../../../src/storage/table/checkpoint.ts';
 import { type CommitRequest, type PartFile, PredictionsTable } from '../../../src/storage/table/predictions-table.ts';
 import type { TableColumn } from '../../../src/storage/table/schema.ts';
 
@@ -111,6 +113,36 @@ test('a partition with any name reads as it was written', { timeout: 120_000 }, 
   );
 });
 
+test('readers that start from a checkpoint see what the whole log says', { timeout: 120_000 }, async () => {
+  const before = await table.snapshot();
+  const state = await table.stateAt(before.version);
+  const actions = checkpointActions(state);
+  const [lines, output] = [join(folder, 'actions.ndjson'), join(folder, 'checkpoint.parquet')];
+  await writeFile(lines, actions.map(action => `${JSON.stringify(action)}\n`).join(''));
+  const engine = new EnginePool({ size: 1, scratch: join(folder, 'engine') });
+  await engine.run('delta-checkpoint', { actions: lines, rows: actions.length, output }, { deadlineMs: 60_000 });
+  await engine.close();
+  const [whole] = await readers(['newest']);
+  const ports = systemPorts(store);
+  for (const _ of ['once', 'twice'])
+    await publishCheckpoint(ports, root, { version: before.version, actions: actions.length, file: output });
+  expect((await new PredictionsTable(ports, root).snapshot()).files).toEqual(before.files);
+  await table.commit(await scored('2026-02-02', 1, [`${select} FROM range(20, 22) t(i)`]));
+
+  // A copy without the entries that the checkpoint replaces: who reads it has read the checkpoint.
+  const copy = join(folder, 'copy');
+  await cp(join(folder, root), copy, { recursive: true });
+  for (let version = 0; version < before.version; version += 1)
+    await rm(join(copy, '_delta_log', `${String(version).padStart(20, '0')}.json`));
+  const grown = [20, 21].map(id => ({ ...row('2026-02-02', id), arm: null }));
+  for (const place of [join(folder, root), copy]) {
+    const [seen] = await readersAt(place, [String(before.version + 1)]);
+    expect(seen?.rows).toEqual([...(whole?.rows ?? []), ...grown]);
+    expect(seen?.columns).toEqual(whole?.columns);
+  }
+  expect(before.version).toBeGreaterThan(5);
+});
+
 /** Writes one part file per query and describes the commit of them. */
 async function scored(
   partition: string,
@@ -146,7 +178,11 @@ function row(partition: string, id: number): Readonly<Record<string, unknown>> {
 }
 
 async function readers(versions: readonly string[]): Promise<readonly Seen[]> {
-  const { stdout } = await call(python, [at('read-delta.py'), join(folder, root), ...versions]);
+  return await readersAt(join(folder, root), versions);
+}
+
+async function readersAt(place: string, versions: readonly string[]): Promise<readonly Seen[]> {
+  const { stdout } = await call(python, [at('read-delta.py'), place, ...versions]);
   return JSON.parse(stdout);
 }
 
