@@ -13,6 +13,7 @@ import type { Job } from '../domain/job.ts';
 import { addDays, endOfPartition, isDate } from '../domain/time.ts';
 import { PermanentFault } from './fault.ts';
 import { beating, type Work } from './long.ts';
+import { judgeByProbe } from './probe.ts';
 import { mergedProfile } from './profiles.ts';
 import type { ScoringPlan } from './scoring-plan.ts';
 import { contractOf, fetchedBundle, inScratch, predictionsOf, readJson, type Services } from './services.ts';
@@ -174,8 +175,17 @@ async function judgeCohort(
     threshold: definition.task === 'regression' ? null : 0.5,
     seed: definition.train.seed,
   });
+  const partitions = members.map(member => member.partition);
+  const compared = await judgeByProbe(services, definition, { model, version, partitions }, work);
   const subject = { partition, version: String(version), window: `${members[0]?.partition} ${partition}` };
-  return await record(services, { kind: 'quality', model, subject, baseline: null, asOf, checks });
+  return await record(services, {
+    kind: 'quality',
+    model,
+    subject,
+    baseline: null,
+    asOf,
+    checks: [...checks, ...compared],
+  });
 }
 
 function joined(parts: readonly Float64Array[]): Float64Array {

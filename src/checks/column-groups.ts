@@ -99,7 +99,8 @@ function rangeLabels(group: readonly number[], edges: readonly number[]): string
   let low: string | null = null;
   for (let bin = 0; bin < group.length; bin++) {
     if (bin + 1 < group.length && group[bin + 1] === group[bin]) continue;
-    const high = edges[bin] === undefined ? null : plain(edges[bin]);
+    const edge = edges[bin];
+    const high = edge === undefined ? null : plain(edge);
     if (low === null && high === null) labels.push('all values');
     else if (low === null) labels.push(`≤ ${high}`);
     else labels.push(high === null ? `> ${low}` : `(${low}, ${high}]`);

@@ -147,7 +147,7 @@ function considerProbe(input: DecisionInput): Answer {
     input.evidence.filter(({ kind }) => kind === 'quality').filter(item => isAbout(item, input.champion)),
   ).find(item => windowOf(item) === cohort?.window);
   const check = evidence?.checks.find(candidate => candidate.check === 'behind_probe');
-  if (check === undefined || check.status === 'insufficient')
+  if (check === undefined || check.status === 'insufficient' || check.status === 'error')
     return { state: 'unknown', reason: check?.reason ?? 'no cohort was compared with a probe yet' };
   return { state: check.status === 'warn' ? 'fired' : 'quiet', reason: check.reason };
 }
