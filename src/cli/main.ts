@@ -88,6 +88,7 @@ program
   .requiredOption('--keys <columns>', 'copied to the output, comma-separated', list)
   .option('--features <columns>', 'feature columns in the order of training (default: the order of the file)', list)
   .option('--scorer <auto|onnxruntime>', 'auto compiles trees when they equal ONNX Runtime', 'auto')
+  .option('--allow-brotli', 'read pages compressed with Brotli, which are refused otherwise')
   .option('--table-version <n>', 'version of a Delta table (default: the newest)', Number)
   .option('--profile', 'also profile inputs and predictions: profile.json, counted on the edges of baseline.json')
   .option('--baseline <file>', 'count the profile on these edges, those of another run (default: of the first rows)')

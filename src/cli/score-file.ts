@@ -30,6 +30,8 @@ export interface ScoreFileOptions {
   /** Feature columns in the order of training; default: numeric columns that are no keys, in file order. */
   readonly features?: readonly string[];
   readonly scorer?: 'auto' | 'onnxruntime';
+  /** Read pages compressed with Brotli, which are refused otherwise: slow to read, and a favourite of bombs. */
+  readonly allowBrotli?: boolean;
   /** Also profile inputs and predictions: `profile.json` and `baseline.json`, whose edges it was counted on. */
   readonly profile?: boolean;
   /** Edges to count on, of an earlier profile, so that both compare. Default: frozen from the first million rows. */
@@ -157,7 +159,7 @@ async function planWork(
   const { files: found, tableVersion } = await findInput(options, pool);
   const inspection = await pool.run(
     'inspect',
-    { files: found.map(({ path, format }) => ({ path, format })) },
+    { files: found.map(({ path, format }) => ({ path, format })), allowBrotli: options.allowBrotli === true },
     { deadlineMs: DEADLINE_MS },
   );
   const constants = Object.keys(found[0]?.constants ?? {}).map((name): ColumnInfo => ({ name, type: 'VARCHAR' }));

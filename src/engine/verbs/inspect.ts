@@ -19,9 +19,9 @@ export async function run(job: InspectJob, context: VerbContext): Promise<Inspec
   });
   try {
     const files: FileInspection[] = [];
-    for (const [index, file] of job.files.entries()) {
-      files.push(await inspectFile(session, file.path, file.format ?? 'parquet', job));
-      context.progress({ done: index + 1, total: job.files.length, unit: 'files', resume: null });
+    for (let from = 0; from < job.files.length; from += FILES_TOGETHER) {
+      files.push(...(await inspectFiles(session, job.files.slice(from, from + FILES_TOGETHER), job)));
+      context.progress({ done: files.length, total: job.files.length, unit: 'files', resume: null });
     }
     return {
       files,
@@ -33,45 +33,74 @@ export async function run(job: InspectJob, context: VerbContext): Promise<Inspec
   }
 }
 
-async function inspectFile(
+/** Footers read by one statement: ten thousand tiny files would otherwise take longer to look at than to score. */
+const FILES_TOGETHER = 500;
+
+async function inspectFiles(
   session: DuckDbSession,
-  path: string,
-  format: FileInspection['format'],
+  files: InspectJob['files'],
   job: InspectJob,
-): Promise<FileInspection> {
-  const { size } = await stat(path);
-  const columns = await session.describe(`SELECT * FROM ${readerCall(format, [path])}`);
-  const sha256 = job.digests === true ? await sha256OfFile(path) : null;
-  if (format !== 'parquet') {
-    const [counted] = await session.rows(`SELECT count(*) AS n FROM ${readerCall(format, [path])}`);
-    const rows = Number(counted?.['n']);
-    return { path, format, bytes: size, rows, rowGroups: [rows], columns, codecs: [], sha256 };
+): Promise<readonly FileInspection[]> {
+  const parquet = files.filter(file => (file.format ?? 'parquet') === 'parquet').map(file => file.path);
+  const footers = await readFooters(session, parquet);
+  const inspected: FileInspection[] = [];
+  for (const { path, format = 'parquet' } of files) {
+    const { size: bytes } = await stat(path);
+    const sha256 = job.digests === true ? await sha256OfFile(path) : null;
+    const footer = footers.get(path);
+    if (footer === undefined) {
+      const columns = await session.describe(`SELECT * FROM ${readerCall(format, [path])}`);
+      const [counted] = await session.rows(`SELECT count(*) AS n FROM ${readerCall(format, [path])}`);
+      const rows = Number(counted?.['n']);
+      inspected.push({ path, format, bytes, rows, rowGroups: [rows], columns, codecs: [], sha256 });
+    } else {
+      if (footer.codecs.includes('BROTLI') && job.allowBrotli !== true) throw brotliRefused(path);
+      inspected.push({ path, format, bytes, ...footer, sha256 });
+    }
   }
-  const starts = (await rowGroupStarts(session, [path])).get(path) ?? [0];
-  const codecs = await session.rows(
-    `SELECT DISTINCT compression AS codec FROM parquet_metadata(${pathLiteral(path)}) ORDER BY 1`,
+  return inspected;
+}
+
+type Footer = Pick<FileInspection, 'rows' | 'rowGroups' | 'columns' | 'codecs'>;
+
+async function readFooters(session: DuckDbSession, paths: readonly string[]): Promise<ReadonlyMap<string, Footer>> {
+  const footers = new Map<string, Footer>();
+  if (paths.length === 0) return footers;
+  const list = `[${paths.map(pathLiteral).join(', ')}]`;
+  const starts = await rowGroupStarts(session, paths);
+  const codecs = new Map<string, string[]>(paths.map(path => [path, []]));
+  const found = await session.rows(
+    `SELECT DISTINCT file_name AS path, compression AS codec FROM parquet_metadata(${list}) ORDER BY ALL`,
   );
-  const names = codecs.map(row => String(row['codec']));
-  if (names.includes('BROTLI') && job.allowBrotli !== true) {
-    throw new EngineFault(
-      'bad_input',
-      `${path}: its pages are compressed with Brotli, which is refused; rewrite it with zstd or allow Brotli`,
-      {
-        path,
-        codec: 'BROTLI',
-      },
-    );
+  for (const { path, codec } of found) codecs.get(String(path))?.push(String(codec));
+  // Files of one schema are described once; DuckDB's own words for its types need a description.
+  const schemas = await session.rows(
+    `SELECT file_name AS path, md5(string_agg(concat_ws(chr(31), name, type, duckdb_type, logical_type, num_children),
+       chr(30) ORDER BY column_id)) AS digest FROM parquet_schema(${list}) GROUP BY file_name`,
+  );
+  const digests = new Map(schemas.map(({ path, digest }) => [String(path), String(digest)]));
+  const columns = new Map<string, readonly ColumnInfo[]>();
+  for (const path of paths) {
+    const digest = digests.get(path) ?? path;
+    const known = columns.get(digest) ?? (await session.describe(`SELECT * FROM ${readerCall('parquet', [path])}`));
+    columns.set(digest, known);
+    const ends = starts.get(path) ?? [0];
+    footers.set(path, {
+      rows: ends.at(-1) ?? 0,
+      rowGroups: ends.slice(1).map((end, index) => end - ends[index]!),
+      columns: known,
+      codecs: codecs.get(path) ?? [],
+    });
   }
-  return {
-    path,
-    format,
-    bytes: size,
-    rows: starts.at(-1) ?? 0,
-    rowGroups: starts.slice(1).map((end, index) => end - starts[index]!),
-    columns,
-    codecs: names,
-    sha256,
-  };
+  return footers;
+}
+
+function brotliRefused(path: string): EngineFault {
+  return new EngineFault(
+    'bad_input',
+    `${path}: its pages are compressed with Brotli, which is refused; rewrite it with zstd or allow Brotli`,
+    { path, codec: 'BROTLI' },
+  );
 }
 
 /** Files of one format are described together, which gives DuckDB's common type; mixed formats keep the first type. */
