@@ -135,10 +135,12 @@ function judgeDrift(check: string, measurement: Measurement, q: number | null, i
     const learned = learnedLimit(name, input.history);
     const noise = psiNoiseFloor({ ...size, quantile: noiseQuantile }).value ?? 0;
     const measured = { value, severity: value, details: detailsOf(measurement, groups, q, input) };
-    if (size.m < input.limits.minRows || noise > Math.max(input.limits.warn, learned ?? 0)) {
+    // A reference of a few rows groups everything into one bin and would pass whatever comes.
+    const fewest = Math.min(size.n, size.m);
+    if (fewest < input.limits.minRows || noise > Math.max(input.limits.warn, learned ?? 0)) {
       const why =
-        size.m < input.limits.minRows
-          ? `${input.limits.minRows} are needed`
+        fewest < input.limits.minRows
+          ? `${input.limits.minRows} are needed${size.n < size.m ? `, the reference has ${size.n}` : ''}`
           : `chance alone reaches a PSI of ${plain(noise)}`;
       return {
         ...measured,
