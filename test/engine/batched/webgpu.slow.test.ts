@@ -6,6 +6,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
+import { scoreFiles } from '../../../src/cli/score-file.ts';
 import type { Signature } from '../../../src/domain/signature.ts';
 import { EngineFault } from '../../../src/engine/fault.ts';
 import type { ModelToScore, ScoreChunkJob } from '../../../src/engine/job.ts';
@@ -15,7 +16,7 @@ import { buildModel, buildNode, buildValue } from '../../../src/onnx/build.ts';
 import { readModel } from '../../../src/onnx/read.ts';
 import { inferSignature } from '../../../src/onnx/signature.ts';
 import { Bench, binarySignature, champion, column, contractOf, scoreJob } from '../support/fixtures.ts';
-import { corpusFile, expectSameResults, networkModel } from './support.ts';
+import { corpusFile, expectSameResults, expectSameRows, networkModel } from './support.ts';
 
 const driver = process.env['VK_ICD_FILENAMES'] ?? '/usr/lib/chromium/vk_swiftshader_icd.json';
 const rows = 7_000;
@@ -122,6 +123,20 @@ test('trees stay on the CPU and say so; required on the GPU they are refused', a
     { scorer: 'trees', reason: expect.stringContaining('on the CPU, where compiled trees are faster than on a GPU') },
   ]);
   await expect(score('trees-require', [model], { device: 'require' })).rejects.toThrow(/webgpu has no TreeEnsemble/);
+});
+
+test('score-file --device require scores on the GPU, and says so', async () => {
+  process.env['VK_ICD_FILENAMES'] = driver;
+  const options = { model: network, input: path, keys: ['id'], features: names, processes: 1 };
+  const onCpu = await scoreFiles({ ...options, output: bench.path('file-cpu') }, () => {});
+  const onGpu = await scoreFiles(
+    { ...options, output: bench.path('file-gpu'), device: 'require', provider: 'webgpu' },
+    () => {},
+  );
+  expect(onGpu).toMatchObject({ rows, scorer_reason: expect.stringMatching(/^on webgpu, as required/) });
+  expect(onGpu.files.length).toBe(onCpu.files.length);
+  for (const [index, { path: file }] of onCpu.files.entries())
+    await expectSameRows(bench, file, onGpu.files[index]!.path);
 });
 
 test('without its driver the GPU is absent: required it fails, preferred it says why', async () => {
