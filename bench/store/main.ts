@@ -20,6 +20,7 @@ import { S3Store } from '../../src/storage/s3.ts';
 import { PredictionsTable } from '../../src/storage/table/predictions-table.ts';
 import { startS3Server } from '../../test/support/s3-server.ts';
 import type { BenchOptions, BenchResult, Ratio } from '../main.ts';
+import { readLogs } from './logs.ts';
 
 const concurrencies = [1, 8, 64] as const;
 
@@ -54,6 +55,10 @@ export async function run(options: BenchOptions): Promise<BenchResult> {
           met: row.ratio >= row.wanted,
         });
       }
+    }
+    for (const ratio of await readLogs(folder, rounds)) {
+      options.log(`${ratio.name}: ${ratio.ours.toFixed(2)} s, at most ${ratio.peer} s wanted`);
+      ratios.push(ratio);
     }
     const source = join(folder, '.source');
     writeFileSync(source, randomBytes(sizeBytes));

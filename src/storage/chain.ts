@@ -3,18 +3,21 @@
  * that decides anything in Almanac; `Log` and the table of predictions are two formats on top of it.
  *
  *     0 ── hash ──▶ 1 ── hash ──▶ 2 ── hash ──▶ 3        (4 is free: whoever creates it has decided)
- *     └────── segment 0: copies of 0…1023 ──────┘        (only for speed; can be deleted and rebuilt)
+ *     └────── segment 0: copies of 0…1023 ──────┘        (only for speed, under a digest of its own; can be deleted)
  *
  * Reading never lists to find the end: it walks until a number is absent, because a listing may be stale. Writing follows
  * four rules: read slot n; if it is taken, decide again with it in mind; if it is absent, create it; on *any* answer but
  * "created", read slot n again. A writer advances only past a slot it has seen taken, so an entry that arrives late can
  * never be decided twice.
  */
+import { webcrypto } from 'node:crypto';
 import { sha256 } from './digest.ts';
 import { StorageFault } from './fault.ts';
 import { entryNumberOf } from './keys.ts';
 import type { ObjectStore } from './object-store.ts';
 import { type SharedLog, sharedLog } from './shared-log.ts';
+
+const { subtle } = webcrypto;
 
 /** What every entry must say about itself, whatever else is in it. */
 export interface Linked {
@@ -257,9 +260,11 @@ export class Chain<Entry extends Linked> {
       const from = this.#slots.length;
       const firsts = Array.from({ length: width }, (_, index) => from + index * segmentLength);
       const answers = await Promise.all(firsts.map(first => this.#store.get(this.#format.segmentKey(first))));
-      for (const [index, answer] of answers.entries()) {
-        const text = answer.kind === 'found' ? new TextDecoder().decode(answer.value.bytes) : null;
-        const slots = text === null ? null : this.#parseSegment(firsts[index]!, text);
+      const segments = await Promise.all(
+        answers.map(answer => (answer.kind === 'found' ? splitSegment(answer.value.bytes) : null)),
+      );
+      for (const [index, texts] of segments.entries()) {
+        const slots = texts === null ? null : this.#parseSegment(firsts[index]!, texts);
         if (slots === null) return this.#confirmSegments();
         for (const slot of slots) this.#slots.push(slot);
         this.#segmentsEnd = this.#slots.length;
@@ -267,22 +272,25 @@ export class Chain<Entry extends Linked> {
     }
   }
 
-  #parseSegment(first: number, text: string): readonly Slot<Entry>[] | null {
-    const texts = splitSegment(text);
+  /**
+   * The segment's own digest vouches for its bytes, so that its entries need not be hashed one by one: each is known by the
+   * hash its successor names. Whether the copies say what the entries say is for the audit.
+   */
+  #parseSegment(first: number, texts: readonly string[]): readonly Slot<Entry>[] | null {
     if (texts.length !== segmentLength) return null;
-    const slots: Slot<Entry>[] = [];
-    let prevHash = this.#slots.at(-1)?.hash ?? null;
+    const entries: Entry[] = [];
     try {
-      for (const [index, entryText] of texts.entries()) {
-        const slot = this.#parse(first + index, entryText, prevHash);
-        prevHash = slot.hash;
-        slots.push(slot);
-      }
-    } catch (error) {
-      if (error instanceof StorageFault) return null;
-      throw error;
+      for (const [index, entryText] of texts.entries()) entries.push(this.#format.parse(entryText, first + index));
+    } catch {
+      return null;
     }
-    return slots;
+    if (entries[0]?.prevHash !== (this.#slots.at(-1)?.hash ?? null)) return null;
+    const lastHash = sha256(texts.at(-1) ?? '');
+    return entries.map((entry, index) => ({
+      number: first + index,
+      entry,
+      hash: entries[index + 1]?.prevHash ?? lastHash,
+    }));
   }
 
   /** A segment is a copy: its last entry must be the one that really stands in the chain. */
@@ -306,12 +314,27 @@ export class Chain<Entry extends Linked> {
   }
 }
 
-/** Entries end in a line break, so an empty line stands between two of them. */
+/** A line with the digest of what follows, then the entries. They end in a line break, so an empty line stands between two. */
 export function joinSegment(texts: readonly string[]): string {
-  return texts.join('\n');
+  const body = texts.join('\n');
+  return `${sha256(body)}\n${body}`;
 }
 
-export function splitSegment(text: string): readonly string[] {
-  const parts = text.split('\n\n');
-  return parts.map((part, index) => (index === parts.length - 1 ? part : `${part}\n`));
+/** The texts of a segment; null when its bytes are not those that its first line vouches for. */
+export async function splitSegment(bytes: Uint8Array): Promise<readonly string[] | null> {
+  const start = bytes.indexOf(lineBreak) + 1;
+  // Hashed on a thread of the pool, while this one parses the segments before.
+  const found = Buffer.from(await subtle.digest('SHA-256', bytes.subarray(start))).toString('hex');
+  const decoder = new TextDecoder();
+  if (found !== decoder.decode(bytes.subarray(0, start)).trimEnd()) return null;
+  const body = decoder.decode(bytes.subarray(start));
+  const texts: string[] = [];
+  for (let from = 0; from < body.length; ) {
+    const end = body.indexOf('\n\n', from);
+    texts.push(end < 0 ? body.slice(from) : body.slice(from, end + 1));
+    from = end < 0 ? body.length : end + 2;
+  }
+  return texts;
 }
+
+const lineBreak = 10;

@@ -86,9 +86,14 @@ describe('a log', () => {
   });
 });
 
-test('a segment gives back the texts it was made of', () => {
-  const texts = ['{"a":1}\n', '{"b":1}\n{"c":"x y"}\n', '{}\n'];
-  expect(splitSegment(joinSegment(texts))).toEqual(texts);
+test('a segment gives back the texts it was made of, and nothing once a byte of it has changed', async () => {
+  const texts = ['{"a":1}\n', '{"b":1}\n{"c":"x é"}\n', '{}\n'];
+  const segment = new TextEncoder().encode(joinSegment(texts));
+  expect(await splitSegment(segment)).toEqual(texts);
+  for (const byte of segment.keys()) {
+    const changed = segment.with(byte, segment[byte]! ^ 1);
+    expect(await splitSegment(changed), `byte ${byte}`).toBeNull();
+  }
 });
 
 /** A copy of the store in which one object has other bytes. */
