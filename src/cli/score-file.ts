@@ -10,12 +10,12 @@ import { basename, dirname, join, resolve } from 'node:path';
 import { deviceEnvironment } from '../config/device-environment.ts';
 import type { Contract } from '../domain/contract.ts';
 import { type Chunk, planChunks } from '../domain/scoring.ts';
-import { isDeltaTable, readDeltaInput } from '../engine/delta-input.ts';
 import { EngineFault } from '../engine/fault.ts';
-import { findInputFiles, type InputFile } from '../engine/input-files.ts';
+import type { InputFile } from '../engine/input-files.ts';
 import type { ChunkReceipt, ColumnInfo, GpuProvider, InputRange, PreparedModel, ScoreChunkJob } from '../engine/job.ts';
 import { EnginePool } from '../engine/pool.ts';
 import { CommandFailure, exitCode, note, print } from './output.ts';
+import { findInput } from './score-file-input.ts';
 import { baselineOf, writeProfile } from './score-file-profile.ts';
 
 export interface ScoreFileOptions {
@@ -112,12 +112,6 @@ export async function scoreFiles(options: ScoreFileOptions, log: (line: string) 
   }
 }
 
-interface Input {
-  readonly files: readonly InputFile[];
-  /** Null where the input is no Delta table. */
-  readonly tableVersion: number | null;
-}
-
 interface Plan {
   readonly tableVersion: number | null;
   readonly chunks: readonly Chunk[];
@@ -156,7 +150,7 @@ async function planWork(
   pool: EnginePool,
   { scratch, processes }: { readonly scratch: string; readonly processes: number },
 ): Promise<Plan> {
-  const { files: found, tableVersion } = await findInput(options, pool);
+  const { files: found, tableVersion } = await findInput(options.input, options.tableVersion, pool);
   const inspection = await pool.run(
     'inspect',
     { files: found.map(({ path, format }) => ({ path, format })), allowBrotli: options.allowBrotli === true },
@@ -179,25 +173,6 @@ async function planWork(
   const contract = contractOf(options.keys, model);
   const baseline = await baselineOf(options, pool, { scratch, inspection, model });
   return { chunks, files, model, contract, rows: inspection.rows, baseline, tableVersion };
-}
-
-async function findInput(options: ScoreFileOptions, pool: EnginePool): Promise<Input> {
-  const { input, tableVersion } = options;
-  if (!(await isDeltaTable(input))) {
-    if (tableVersion !== undefined) {
-      throw new CommandFailure(`score-file: ${input} is no Delta table, so it has no version`, exitCode.usage);
-    }
-    return { files: await findInputFiles(input), tableVersion: null };
-  }
-  const { files, version } = await readDeltaInput(resolve(input), {
-    ...(tableVersion === undefined ? {} : { version: tableVersion }),
-    readCheckpoint: async paths => {
-      const query = { sql: 'SELECT to_json(c) FROM checkpoint c', tables: { checkpoint: paths }, rowsMax: 10_000_000 };
-      const { rows } = await pool.run('query', query, { deadlineMs: DEADLINE_MS });
-      return rows.map((row): unknown => JSON.parse(String(row[0])));
-    },
-  });
-  return { files, tableVersion: version };
 }
 
 function isFeature(column: ColumnInfo, keys: readonly string[]): boolean {
