@@ -7,7 +7,7 @@ import type { InputTable, ModelDefinition, RetrainTrigger, RolloutStep } from '.
 import { unknownName } from '../domain/nearest.ts';
 import { ConfigurationError, readYamlFile, section } from './yaml-file.ts';
 
-const days = z
+export const days = z
   .string()
   .regex(/^\d+d$/, 'expected a number of days such as 30d')
   .transform(text => Number.parseInt(text, 10));

@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { isAbsolute, join, resolve } from 'node:path';
 import { z } from 'zod';
 import { type Environment, readEnvironment } from './environment.ts';
+import { days } from './model-definition.ts';
 import { ConfigurationError, readYamlFile, section } from './yaml-file.ts';
 
 export interface Project {
@@ -17,6 +18,12 @@ export interface Project {
   readonly temporal: { readonly profile: string | null; readonly namespace: string };
   /** Person → groups. Empty: the operating-system user is the only approver. */
   readonly people: Readonly<Record<string, readonly string[]>>;
+  readonly retain: {
+    /** Of every model's quarantined rows. Default: as the model's predictions. */
+    readonly quarantine?: { readonly supersededDays: number; readonly minGenerations: number };
+    /** Kind of document (plan, receipts, job, profile) → days; a kind that is not named is kept for ever. */
+    readonly documents: Readonly<Record<string, number>>;
+  };
   readonly environment: Environment;
 }
 
@@ -29,7 +36,26 @@ const projectFile = section({
     namespace: z.string().default('default'),
   }).prefault({}),
   people: z.record(z.string(), z.array(z.string())).default({}),
+  retain: section({
+    quarantine: section({ superseded: days, min_generations: z.number().int().min(1).default(1) }).optional(),
+    documents: section({
+      plan: days.optional(),
+      receipts: days.optional(),
+      job: days.optional(),
+      profile: days.optional(),
+    }).prefault({}),
+  }).prefault({}),
 });
+
+function retainOf({ quarantine, documents }: z.output<typeof projectFile>['retain']): Project['retain'] {
+  const kinds = Object.entries(documents).flatMap(([kind, of]) => (of === undefined ? [] : [[kind, of] as const]));
+  return {
+    ...(quarantine === undefined
+      ? {}
+      : { quarantine: { supersededDays: quarantine.superseded, minGenerations: quarantine.min_generations } }),
+    documents: Object.fromEntries(kinds),
+  };
+}
 
 /** @throws ConfigurationError when the folder is not a project or its file is wrong. */
 export function openProject(folder: string, environment: Environment = readEnvironment()): Project {
@@ -52,6 +78,7 @@ export function openProject(folder: string, environment: Environment = readEnvir
     },
     temporal: file.temporal,
     people: file.people,
+    retain: retainOf(file.retain),
     environment,
   };
 }

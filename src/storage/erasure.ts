@@ -148,7 +148,7 @@ export interface DeletedObjects {
 export async function finishErasures(ports: StoragePorts): Promise<DeletedObjects> {
   const entries = await new Log(ports, keys.auditLog, auditSchema).read();
   const left: string[] = [];
-  for (const key of new Set(entries.flatMap(({ body }) => ('objects' in body ? body.objects : [])))) {
+  for (const key of new Set(entries.flatMap(({ body }) => (body.act === 'erasure_of_objects' ? body.objects : [])))) {
     if ((await ports.store.head(key)).kind !== 'not_found') left.push(key);
   }
   return await deleteAll(ports, left);
