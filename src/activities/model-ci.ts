@@ -10,6 +10,7 @@ import type { ModelDefinition } from '../domain/definition.ts';
 import type { CheckResult } from '../domain/evidence.ts';
 import type { ModelVersion } from '../domain/model-version.ts';
 import { scoreColumns } from '../domain/signature.ts';
+import { EngineFault, isPermanent } from '../engine/fault.ts';
 import type { ChunkReceipt, InputRange, LabelledPartition, ModelToScore, ScoreChunkJob } from '../engine/job.ts';
 import { identifier } from '../engine/sql.ts';
 import type { Work } from './long.ts';
@@ -57,11 +58,24 @@ export async function judgeAsProgram(
     bundle: await fetchedBundle(services, version.bundle),
     sample: partitions.at(-1) ?? null,
   };
-  const checks = [await checkSize(program), await checkGolden(services, program, work)];
+  const checks = [await checkSize(program), await judged('golden_rows', () => checkGolden(services, program, work))];
   if (program.sample === null) return checks;
-  checks.push(await checkScorers(services, program, work), await checkSpeed(services, program, work));
-  for (const kind of definition.ci.robustness) checks.push(await checkRobustness(services, { program, kind }, work));
+  checks.push(await judged('scorer_parity', () => checkScorers(services, program, work)));
+  checks.push(await judged('speed', () => checkSpeed(services, program, work)));
+  for (const kind of definition.ci.robustness) {
+    checks.push(await judged(`robust_${kind}`, () => checkRobustness(services, { program, kind }, work)));
+  }
   return checks;
+}
+
+/** A model that cannot answer at all fails the check; it does not stop the judging. */
+async function judged(name: string, check: () => Promise<CheckResult>): Promise<CheckResult> {
+  try {
+    return await check();
+  } catch (error) {
+    if (!(error instanceof EngineFault && isPermanent(error))) throw error;
+    return checkResult(name, { status: 'fail', weight: 'blocking', reason: error.message });
+  }
 }
 
 async function checkSize({ definition, model }: Program): Promise<CheckResult> {

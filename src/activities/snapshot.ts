@@ -90,9 +90,10 @@ export function createSnapshots(services: Services): SnapshotVerbs {
   };
 }
 
-/** What is wrong, in the order of the checks. */
+/** What is wrong, the worst first. */
 export function reasonsOf(checks: readonly CheckResult[]): readonly string[] {
-  return checks.filter(({ status }) => status !== 'pass' && status !== 'not_applicable').map(({ reason }) => reason);
+  const worst = ['fail', 'error', 'warn', 'insufficient'] as const;
+  return worst.flatMap(status => checks.filter(check => check.status === status).map(({ reason }) => reason));
 }
 
 export function instantOf(asOf: string): string {

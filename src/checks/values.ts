@@ -69,7 +69,7 @@ export function checkMissing(contract: Contract, profile: Profile): CheckResult[
     if (missing === null) return null;
     if (profile.rows === 0) return { status: 'insufficient', reason: `${column.name}: the table has no rows` };
     const share = missing / profile.rows;
-    const limit = column.nulls.maxShare;
+    const limit = column.nulls.maxShare ?? 1;
     const base = {
       value: share,
       limit,

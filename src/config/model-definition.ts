@@ -33,7 +33,7 @@ const column = section({
   min: z.number().nullable().default(null),
   max: z.number().nullable().default(null),
   nulls: section({
-    max: share.default(1),
+    max: share.nullable().default(null),
     as: z.enum(['nan', 'default', 'quarantine']).default('nan'),
     default: z.union([z.number(), z.string()]).nullable().default(null),
   }).prefault({}),

@@ -12,7 +12,12 @@ export interface ContractColumn {
   readonly role: 'feature' | 'ignore';
   readonly min: number | null;
   readonly max: number | null;
-  readonly nulls: { readonly maxShare: number; readonly as: NullPolicy; readonly default: number | string | null };
+  /** `maxShare` null: no limit is declared. A column may be missing altogether when it is 1 or has a default. */
+  readonly nulls: {
+    readonly maxShare: number | null;
+    readonly as: NullPolicy;
+    readonly default: number | string | null;
+  };
   /** Allowed values of a category, when declared; otherwise the vocabulary is learned from the training snapshot. */
   readonly values: readonly string[] | null;
   /** A category outside the vocabulary: scored as `other`, or the rule of `onFail` applies. */

@@ -3,6 +3,7 @@
  * transform on top. Scoring, validation and training all start here, so they see the same rows.
  */
 import type { Contract } from '../domain/contract.ts';
+import { nearest } from '../domain/nearest.ts';
 import { DuckDbSession } from './duckdb.ts';
 import { EngineFault } from './fault.ts';
 import { assertUnchanged, type FileStamps, stampFiles } from './files.ts';
@@ -140,17 +141,21 @@ function brokenFooter(path: string, cause: unknown): EngineFault {
   );
 }
 
-/** A column that is missing altogether is all NULL, which only a column that may be NULL survives. */
+/** A column that is missing altogether is all NULL: that has to be declared, or a renamed column would pass unseen. */
 function assertColumns(contract: Contract, columns: readonly ColumnInfo[]): void {
   const known = new Set(columns.map(column => column.name));
   const missing = contract.columns.filter(
-    column => !known.has(column.name) && column.nulls.as !== 'default' && column.nulls.maxShare === 0,
+    column => !known.has(column.name) && column.nulls.as !== 'default' && column.nulls.maxShare !== 1,
   );
+  const named = (name: string) => {
+    const near = nearest(name, [...known]);
+    return near === null ? name : `${name} (renamed to ${near}?)`;
+  };
   if (missing.length > 0) {
     throw new EngineFault(
       'bad_input',
-      `the rows have no column ${missing.map(column => column.name).join(', ')} and the contract allows no NULLs there; ` +
-        `columns found: ${[...known].join(', ')}`,
+      `the rows have no column ${missing.map(({ name }) => named(name)).join(', ')}, which the contract expects; ` +
+        `columns found: ${[...known].join(', ')}. A column that may be missing is declared with nulls: { max: 1 }`,
       { missing: missing.map(column => column.name), found: [...known] },
     );
   }

@@ -210,9 +210,11 @@ export class PredictionsTable {
     const present = await this.state();
     const commits = (await this.#chain.read()).map(slot => slot.entry);
     const version = at.version ?? versionAsOf(commits, at.asOf) ?? present.version;
+    if (present.version < 0)
+      throw new StorageFault('missing', this.root, 'the table does not exist yet: nothing was committed');
     if (version < 0 || version > present.version) {
-      const range = present.version < 0 ? 'the table does not exist yet' : `there are versions 0 to ${present.version}`;
-      throw new StorageFault('missing', this.root, `no version ${at.version ?? `as of ${at.asOf}`}: ${range}`);
+      const asked = at.version ?? `as of ${at.asOf}`;
+      throw new StorageFault('missing', this.root, `no version ${asked}: there are versions 0 to ${present.version}`);
     }
     const state = version === present.version ? present : foldTable(commits.slice(0, version + 1));
     for (const { partition, generation } of state.currents())
