@@ -1,149 +1,198 @@
 /**
- * `npm run bench -- judgement`: the profile against the best hand-written numba script, on the same files in the same
- * minutes, and drift of ready profiles. Figures are CPU seconds inside the job, without start-up, imports and compilation:
- * they survive a busy machine better than wall time. 10M × 30 floats, two processes each.
+ * `npm run bench -- judgement`: profiles, drift and checks against the tools people use, on the same files in the same
+ * minutes. Figures are CPU seconds, which survive a busy machine better than wall time:
+ *
+ *   - the profile kernel against the best hand-written script (numba), 10M × 30 floats, two processes each, without
+ *     start-up, imports and compilation on either side;
+ *   - whole processes, imports included, over 1.25M × 30 rows against Evidently, whylogs, Great Expectations and pandera;
+ *   - what the profile adds to scoring, drift of ready profiles, and a table of 1,000 columns.
  */
-import { execFile } from 'node:child_process';
-import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
-import { promisify } from 'node:util';
-import type { Baseline, NumericEdges } from '../../src/domain/profile.ts';
-import { DuckDbSession } from '../../src/engine/duckdb.ts';
-import { buildBaseline } from '../../src/engine/profile/baseline.ts';
 import type { BenchOptions, BenchResult, Ratio } from '../main.ts';
-import { driftMilliseconds } from './drift.ts';
+import { compileChildren, runChild } from './children.ts';
+import { type Cost, median } from './cost.ts';
+import { CACHE, type Data, FEATURES, FILES, prepareRows, prepareWide, ROWS_PER_FILE } from './data.ts';
+import { timeDrift } from './drift.ts';
+import { timeFused } from './fused.ts';
+import { lastLine, type Peer, type PeerName, peerNames, preparePeer, runPeer } from './peers.ts';
 
-const run_ = promisify(execFile);
-const FEATURES = 30;
-const FILES = 8;
-const ROWS_PER_FILE = 1_250_000;
 const ROUNDS = 3;
-const CACHE = fileURLToPath(new URL('../../.cache/bench-judgement', import.meta.url));
-const PEER_PACKAGES = ['numpy', 'numba', 'pyarrow'];
+const MEMORY_MB_MAX = 2048;
 
-interface Cost {
-  readonly cpu: number;
-  readonly wall: number;
-  readonly rows: number;
-  readonly keysCpu?: number;
-  readonly rssMb?: number;
+interface Report {
+  readonly ratios: Ratio[];
+  readonly notes: string[];
+  peakRssMb: number;
 }
 
-export async function run(options: BenchOptions): Promise<BenchResult> {
-  const data = await prepare(options.log);
-  const python = await preparePeer(options.log);
-  const peers: number[] = [];
-  const basic: number[] = [];
-  const full: number[] = [];
-  const notes: string[] = [];
-  for (let round = 0; round < ROUNDS; round++) {
-    // Interleaved, so that a slow minute hits all three.
-    if (python !== null) peers.push(cpuOf(await numba(python, data.files)));
-    basic.push(cpuOf(await ours(data.equalWidth, data.files)));
-    const parts = await ours(data.frozen, data.files);
-    full.push(cpuOf(parts));
-    const keys = parts.reduce((total, part) => total + (part.keysCpu ?? 0), 0);
-    const rss = parts.reduce((total, part) => total + (part.rssMb ?? 0), 0);
-    notes.push(
-      `round ${round + 1}: key duplicates ${keys.toFixed(2)} CPU s apart, ${Math.round(rss)} MB in two processes`,
-    );
-    options.log(
-      `round ${round + 1}: numba ${peers.at(-1)?.toFixed(2)}, equal bins ${basic.at(-1)?.toFixed(2)}, full record ${full.at(-1)?.toFixed(2)} CPU s`,
-    );
+type Peers = Partial<Record<PeerName, Peer>>;
+
+export async function run(options: BenchOptions): Promise<BenchResult & { peakRssMb: number }> {
+  const report: Report = { ratios: [], notes: [], peakRssMb: 0 };
+  const data = await prepareRows(options.log);
+  report.notes.push(`baseline of ${ROWS_PER_FILE} × ${FEATURES} rows: ${data.baselineCpu.toFixed(1)} CPU s`);
+  await compileChildren();
+  const peers: Peers = {};
+  for (const name of peerNames) {
+    const peer = await preparePeer(name, options.log);
+    if ('reason' in peer) report.notes.push(`no comparison: ${peer.reason}`);
+    else peers[name] = peer;
   }
-  const rows = FILES * ROWS_PER_FILE;
-  notes.push(`full record: ${((median(full) * 1e9) / rows / FEATURES).toFixed(2)} ns CPU per cell, decode included`);
-  const ratios: Ratio[] = [];
-  if (peers.length > 0) {
-    ratios.push(ratio('profile with 100 equal bins, numba / ours', median(basic), median(peers), 1, 'CPU s'));
-  } else notes.push('numba could not be installed: no comparison with it');
-  ratios.push(
-    ratio('full record on frozen unequal edges, equal bins / full', median(full), median(basic), 0.5, 'CPU s'),
+  await compareKernels(data, peers, report, options.log);
+  await compareProcesses(data, peers, report, options.log);
+  await measureAlone(data, report, options);
+  return { bench: 'judgement', rounds: ROUNDS, ...report };
+}
+
+/** (a) the numba script's figures, (b) the full record on frozen edges; both with the shipped code. */
+async function compareKernels(data: Data, peers: Peers, report: Report, log: BenchOptions['log']): Promise<void> {
+  const [numba, equal, full]: [number[], number[], number[]] = [[], [], []];
+  for (let round = 1; round <= ROUNDS; round++) {
+    // In turn, so that a slow minute hits all three.
+    if (peers.numba !== undefined) numba.push(await profileWithNumba(peers.numba, data.files));
+    equal.push(cpuOf(await profileInHalves(data.equalWidth, data.files), report));
+    const parts = await profileInHalves(data.frozen, data.files);
+    full.push(cpuOf(parts, report));
+    const keys = parts.reduce((total, part) => total + part.keysCpu, 0);
+    const found = [numba.at(-1), equal.at(-1), full.at(-1)].map(cpu => cpu?.toFixed(2) ?? 'no').join(', ');
+    log(`round ${round}: numba, equal bins, full record: ${found} CPU s; key duplicates ${keys.toFixed(2)} apart`);
+    if (round === ROUNDS)
+      report.notes.push(`key duplicates of ${FILES * ROWS_PER_FILE} rows: ${keys.toFixed(2)} CPU s`);
+  }
+  const cells = FILES * ROWS_PER_FILE * FEATURES;
+  const perCell = (list: readonly number[]): string => `${((median(list) * 1e9) / cells).toFixed(2)} ns`;
+  report.notes.push(`CPU per cell, decode included: equal bins ${perCell(equal)}, full record ${perCell(full)}`);
+  if (numba.length > 0) {
+    report.notes.push(`CPU per cell of numba: ${perCell(numba)}`);
+    report.ratios.push(ratio('profile with 100 equal bins, numba / ours', median(equal), median(numba), 1));
+  }
+  report.ratios.push(
+    ratio('full record on frozen unequal edges, equal bins / full record', median(full), median(equal), 0.5),
   );
-  ratios.push(ratio('drift of two profiles of 1,000 columns, 100 ms / ours', driftMilliseconds(1000), 100, 1, 'ms'));
-  return { bench: 'judgement', rounds: ROUNDS, ratios, notes };
 }
 
-function ratio(name: string, own: number, peer: number, wanted: number, unit: string): Ratio {
-  const value = peer / own;
-  return { name, ours: own, peer, ratio: value, wanted, met: value >= wanted, unit };
-}
-
-function median(values: readonly number[]): number {
-  return [...values].sort((a, b) => a - b)[values.length >> 1]!;
-}
-
-function cpuOf(parts: readonly Cost[]): number {
-  const rows = parts.reduce((total, part) => total + part.rows, 0);
-  if (rows !== FILES * ROWS_PER_FILE) throw new Error(`profiled ${rows} rows, expected ${FILES * ROWS_PER_FILE}`);
-  return parts.reduce((total, part) => total + part.cpu, 0);
+interface PartCost extends Cost {
+  readonly rows: number;
+  readonly keysCpu: number;
 }
 
 /** Both halves of the files at once, each in a process of its own. */
-async function ours(baseline: string, files: readonly string[]): Promise<Cost[]> {
-  const child = fileURLToPath(new URL('profile-child.ts', import.meta.url));
+function profileInHalves(baseline: string, files: readonly string[]): Promise<PartCost[]> {
   const half = (odd: number): readonly string[] => files.filter((_, i) => i % 2 === odd);
-  return Promise.all(
-    [0, 1].map(async odd => {
-      const { stdout } = await run_(process.execPath, ['--import', 'tsx', child, baseline, ...half(odd)]);
-      return JSON.parse(stdout) as Cost;
-    }),
-  );
+  return Promise.all([0, 1].map(odd => runChild<PartCost>('profile-child', [baseline, ...half(odd)])));
 }
 
-async function numba(python: string, files: readonly string[]): Promise<Cost[]> {
-  const script = fileURLToPath(new URL('peers/profile_numba.py', import.meta.url));
-  const { stdout } = await run_(python, [script, ...files]);
-  return JSON.parse(stdout) as Cost[];
+function cpuOf(parts: readonly PartCost[], report: Report): number {
+  const rows = parts.reduce((total, part) => total + part.rows, 0);
+  if (rows !== FILES * ROWS_PER_FILE) throw new Error(`profiled ${rows} rows, expected ${FILES * ROWS_PER_FILE}`);
+  for (const { rssMb } of parts) report.peakRssMb = Math.max(report.peakRssMb, rssMb);
+  return parts.reduce((total, part) => total + part.cpu, 0);
 }
 
-/** A virtual environment with the peer's packages, or null where it cannot be installed. */
-async function preparePeer(log: BenchOptions['log']): Promise<string | null> {
-  const folder = fileURLToPath(new URL('../../.cache/bench-venv', import.meta.url));
-  const python = `${folder}/bin/python`;
-  try {
-    if (!existsSync(python)) {
-      log('installing numba and pyarrow');
-      await run_('python3', ['-m', 'venv', folder]);
-      await run_(python, ['-m', 'pip', 'install', '--quiet', ...PEER_PACKAGES]);
+async function profileWithNumba(peer: Peer, files: readonly string[]): Promise<number> {
+  const { parts } = (await runPeer(peer, 'profile_numba.py', files)) as Cost & { parts: readonly PartCost[] };
+  const rows = parts.reduce((total, part) => total + part.rows, 0);
+  if (rows !== FILES * ROWS_PER_FILE) throw new Error(`numba profiled ${rows} rows`);
+  return parts.reduce((total, part) => total + part.cpu, 0);
+}
+
+/** Whole processes over one file, with and against another. */
+async function compareProcesses(data: Data, peers: Peers, report: Report, log: BenchOptions['log']): Promise<void> {
+  const [reference = '', current = ''] = data.files;
+  const ready = `${CACHE}/reference-profile.json`;
+  await judge(data, [reference, '-', ready], report);
+  const against = async (name: PeerName, script: string, args: readonly string[]): Promise<Cost | null> => {
+    const peer = peers[name];
+    if (peer === undefined) return null;
+    log(`running ${name}`);
+    try {
+      const cost = await runPeer(peer, script, args);
+      log(`${name}: ${JSON.stringify(cost)}`);
+      report.notes.push(
+        `${name}: ${cost.wall.toFixed(1)} s, ${cost.cpu.toFixed(1)} CPU s, ${Math.round(cost.rssMb)} MB`,
+      );
+      return cost;
+    } catch (error) {
+      report.notes.push(`no comparison: ${name} is installed but failed: ${lastLine(error)}`);
+      return null;
     }
-    await run_(python, ['-c', `import ${PEER_PACKAGES.join(', ')}`]);
-    return python;
-  } catch (error) {
-    log(`no peer: ${error instanceof Error ? error.message.split('\n')[0] : String(error)}`);
-    return null;
+  };
+  const add = (name: string, ours: Cost, peer: Cost | null, wanted: number): void => {
+    if (peer !== null) report.ratios.push(ratio(name, ours.cpu, peer.cpu, wanted));
+  };
+  const pandera: (Cost | null)[] = [];
+  const judged: Cost[] = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    pandera.push(await against('pandera', 'pandera_checks.py', [current]));
+    judged.push(await judge(data, [current, ready], report));
   }
+  const ours = middle(judged);
+  const checks = middle(pandera.filter(cost => cost !== null));
+  report.notes.push(`ours, profile, drift and 90 checks: ${ours?.wall.toFixed(2)} s, ${ours?.cpu.toFixed(2)} CPU s`);
+  if (ours === undefined) return;
+  add('90 checks, pandera on Polars / ours with profile and drift', ours, checks ?? null, 1);
+  const expectations = await against('great-expectations', 'great_expectations_checks.py', [current]);
+  add('90 checks, Great Expectations / ours with profile and drift', ours, expectations, 20);
+  const evidently = await against('evidently', 'evidently_drift.py', [reference, current]);
+  add('drift against a reference, Evidently with summary / ours, reference profile ready', ours, evidently, 100);
+  const whylogs = await against('whylogs', 'whylogs_drift.py', [reference, current]);
+  const both = await judge(data, [current, reference], report);
+  add('two profiles and drift, whylogs / ours', both, whylogs, 80);
 }
 
-/** The files, written once, and two baselines: equal-width bins and edges frozen from the first file. */
-async function prepare(log: BenchOptions['log']): Promise<{ files: string[]; equalWidth: string; frozen: string }> {
-  mkdirSync(CACHE, { recursive: true });
-  const files = Array.from({ length: FILES }, (_, i) => `${CACHE}/part-${i}.parquet`);
-  const session = await DuckDbSession.open({ files: [], folders: [CACHE], scratch: CACHE, memoryMb: 4000 });
-  // A third each of continuous, rounded and counted features, as tables have them.
-  const normal = 'sqrt(-2 * ln(1 - random())) * cos(6.283185307179586 * random())';
-  const kinds = [normal, `round(${normal}, 2)`, 'floor(-5 * ln(1 - random()))'];
-  const features = Array.from({ length: FEATURES }, (_, i) => `(${kinds[i % 3]})::FLOAT AS f${i}`).join(', ');
-  for (const [i, path] of files.entries()) {
-    if (existsSync(path)) continue;
-    log(`writing ${path}`);
-    const rows = `range(${i * ROWS_PER_FILE}, ${(i + 1) * ROWS_PER_FILE}) t(id)`;
-    await session.run(`COPY (SELECT id, ${features} FROM ${rows}) TO '${path}' (FORMAT parquet, COMPRESSION zstd)`);
+interface Judged extends Cost {
+  readonly rows: number;
+  readonly drifts: number;
+  readonly checks: number;
+  readonly passed: number;
+}
+
+async function judge(data: Data, args: readonly string[], report: Report): Promise<Judged> {
+  const cost = await runChild<Judged>('judge-child', [data.frozen, ...args]);
+  const drifts = args[1] === '-' ? 0 : FEATURES;
+  if (cost.rows !== ROWS_PER_FILE || cost.drifts !== drifts || cost.checks !== 90 || cost.passed !== 90) {
+    throw new Error(`the judgement is incomplete: ${JSON.stringify(cost)}`);
   }
-  const columns = Array.from({ length: FEATURES }, (_, i) => `f${i}`);
-  const relation = `SELECT * FROM read_parquet('${files[0]}')`;
-  const frozen = await buildBaseline(session, { relation, columns, number: 1, reason: 'bench' });
-  session.close();
-  const equal: NumericEdges = {
-    kind: 'numeric',
-    edges: Array.from({ length: 99 }, (_, i) => -6 + (12 * (i + 1)) / 100),
-    pivot: 0,
-    fences: null,
-    sentinels: [],
-  };
-  const equalWidth: Baseline = { ...frozen, columns: Object.fromEntries(columns.map(name => [name, equal])) };
-  const paths = { equalWidth: `${CACHE}/equal-width.json`, frozen: `${CACHE}/frozen.json` };
-  writeFileSync(paths.equalWidth, JSON.stringify(equalWidth));
-  writeFileSync(paths.frozen, JSON.stringify(frozen));
-  return { files, ...paths };
+  report.peakRssMb = Math.max(report.peakRssMb, cost.rssMb);
+  return cost;
+}
+
+/** What no peer does: figures against limits. */
+async function measureAlone(data: Data, report: Report, { full, log }: BenchOptions): Promise<void> {
+  const drift = timeDrift(1000);
+  report.notes.push(`drift of 1,000 columns: the first call of a process takes ${drift.firstMs.toFixed(0)} ms`);
+  report.ratios.push(ratio('drift of two profiles of 1,000 columns, 100 ms / ours', drift.cpuMs, 100, 1, 'CPU ms'));
+  const fused = await timeFused({ file: data.files[0]!, baseline: data.frozen, rounds: ROUNDS });
+  report.ratios.push(ratio('profile fused into scoring, 0.12 µs per row / ours', fused, 0.12, 1, 'CPU µs per row'));
+  const sizes = full ? [100, 1000].map(columns => ({ columns, rows: 1_000_000 })) : WIDE_SIZES;
+  const costs: (Cost & { columns: number; rows: number })[] = [];
+  for (const { columns, rows } of sizes) {
+    const { file, baseline } = await prepareWide({ columns, rows }, log);
+    const cost = await runChild<Judged>('judge-child', [baseline, file, '-']);
+    if (cost.rows !== rows || cost.checks !== 3 * columns) throw new Error(`incomplete: ${JSON.stringify(cost)}`);
+    const cell = ((cost.cpu * 1e9) / columns / rows).toFixed(1);
+    report.notes.push(
+      `${columns} columns × ${rows} rows validated: ${cell} ns CPU per cell, ${Math.round(cost.rssMb)} MB`,
+    );
+    costs.push({ ...cost, columns, rows });
+  }
+  const widest = costs.at(-1)!;
+  report.peakRssMb = Math.max(report.peakRssMb, widest.rssMb);
+  const size = `${widest.columns} columns × ${widest.rows} rows`;
+  report.ratios.push(ratio(`${size} validated, 2 GB / ours`, widest.rssMb, MEMORY_MB_MAX, 1, 'MB'));
+}
+
+/** Narrow, long and wide: cells cost the same, memory follows the columns and not the rows. */
+const WIDE_SIZES = [
+  { columns: 100, rows: 250_000 },
+  { columns: 100, rows: 1_000_000 },
+  { columns: 1000, rows: 250_000 },
+] as const;
+
+function ratio(name: string, ours: number, peer: number, wanted: number, unit = 'CPU s'): Ratio {
+  const value = peer / ours;
+  return { name, ours, peer, ratio: value, wanted, met: value >= wanted, unit };
+}
+
+function middle<T extends Cost>(costs: readonly T[]): T | undefined {
+  return [...costs].sort((a, b) => a.cpu - b.cpu)[costs.length >> 1];
 }

@@ -1,5 +1,5 @@
 /**
- * Profiles some files on a baseline and prints what it cost, without start-up: node … profile-child.ts BASELINE FILE…
+ * Profiles some files on a baseline and prints what it cost, without start-up: node … profile-child.js BASELINE FILE…
  * The document is checked to be complete before the figures are printed.
  */
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
@@ -12,7 +12,7 @@ import { profileFiles } from '../../src/engine/profile/profile-files.ts';
 import { readerCall } from '../../src/engine/sql.ts';
 
 const [baselinePath, ...files] = process.argv.slice(2);
-if (baselinePath === undefined || files.length === 0) throw new Error('usage: profile-child.ts BASELINE FILE…');
+if (baselinePath === undefined || files.length === 0) throw new Error('usage: profile-child BASELINE FILE…');
 const baseline: Baseline = JSON.parse(readFileSync(baselinePath, 'utf8'));
 const scratch = mkdtempSync(join(tmpdir(), 'almanac-bench-'));
 const session = await DuckDbSession.open({ files, folders: [dirname(files[0]!)], scratch, memoryMb: 1000 });

@@ -64,4 +64,4 @@ if __name__ == "__main__":
     files = sys.argv[1:]
     with get_context("spawn").Pool(2) as pool:
         parts = pool.map(profile, [files[0::2], files[1::2]], chunksize=1)
-    print(json.dumps(parts))
+    print(json.dumps({"parts": parts}))

@@ -207,6 +207,37 @@ describe('one scan', () => {
   });
 });
 
+describe('a baseline', () => {
+  test('samples the rows that a documented hash chooses, whatever the engine', async () => {
+    const rows = 300_000;
+    const path = await parquet(`SELECT i::DOUBLE AS x FROM range(${rows}) t(i)`);
+    const limit = Math.floor((250_000 / rows) * 2 ** 32);
+    const chosen = Array.from({ length: rows }, (_, i) => i).filter(i => Math.imul(i + 1, 2_654_435_769) >>> 0 < limit);
+    const x = (await baselineOf(path)).columns['x'];
+    if (x?.kind !== 'numeric') throw new Error('no edges');
+    const at = 0.5 * (chosen.length - 1);
+    expect(x.pivot).toBe((chosen[Math.floor(at)]! + chosen[Math.ceil(at)]!) / 2);
+    // The extremes are those of all rows.
+    expect(x.edges).toEqual(expect.arrayContaining([-5e-324, rows - 1]));
+  });
+
+  test('has finite edges that ascend, whatever the values', async () => {
+    const path = await parquet(`
+      SELECT unnest([0, -0.0, 1e-320, -1e308, 1e308, 'nan', 'inf', '-inf', NULL, 5])::DOUBLE AS odd,
+        unnest([1e9, 1e9 + 1e-7, 1e9, 1e9, 1e9, 1e9, 1e9, 1e9, 1e9, 1e9])::DOUBLE AS close`);
+    for (const edges of Object.values((await baselineOf(path)).columns)) {
+      if (edges.kind !== 'numeric') throw new Error('no edges');
+      expect(edges.edges.every(Number.isFinite)).toBe(true);
+      expect(edges.edges.every((edge, i) => i === 0 || edge > edges.edges[i - 1]!)).toBe(true);
+    }
+  });
+
+  test('of values without any finite one has no edges', async () => {
+    const baseline = await baselineOf(await parquet(`SELECT unnest(['nan'::DOUBLE, 'inf', NULL]) AS x`));
+    expect(baseline.columns['x']).toMatchObject({ edges: [], fences: null });
+  });
+});
+
 describe('merge', () => {
   test('of two files equals the profile of both', async () => {
     const [a, b] = [await parquet(`${MIXED} WHERE i < 3777`), await parquet(`${MIXED} WHERE i >= 3777`)];
@@ -267,6 +298,29 @@ describe('traps of the engine that SQL profiles fall into', () => {
     const baseline = await baselineOf(await parquet('SELECT i::DOUBLE AS x FROM range(1000) t(i)'));
     const x = numeric(await profileOf([await parquet(`SELECT 'nan'::DOUBLE AS x FROM range(5)`)], { baseline }), 'x');
     expect([x.nan, sum(x.histogram), x.min, x.max]).toEqual([5, 0, null, null]);
+  });
+
+  test('NaN among numbers spoils neither sum nor extremes', async () => {
+    const x = numeric(await profileOf([await parquet(`SELECT unnest([1.0, 'nan'::DOUBLE, 3.0]) AS x`)]), 'x');
+    expect([x.nan, x.min, x.max]).toEqual([1, 1, 3]);
+    expect(momentsOf({ ...x, n: 2 }).value?.mean).toBe(2);
+  });
+
+  test('values beyond the edges are counted in guard bins', async () => {
+    const edges = { kind: 'numeric', edges: [10, 20], pivot: 0, fences: null, sentinels: [] } as const;
+    const baseline: Baseline = { schema: 'baseline/1', columns: { x: edges }, score: null, number: 1, reason: 'r' };
+    const path = await parquet('SELECT unnest([-1e30, 10, 15, 20, 21, 1e30])::DOUBLE AS x');
+    expect(numeric(await profileOf([path], { baseline }), 'x').histogram).toEqual([2, 2, 2]);
+  });
+
+  test('truth values and decimals are numbers like any other', async () => {
+    const path = await parquet(`SELECT i % 4 = 0 AS flag, (i / 10)::DECIMAL(9, 2) AS amount FROM range(1, 101) t(i)`);
+    const profile = await profileOf([path]);
+    const edges = (await baselineOf(path)).columns['flag'];
+    // Two point bins, for 0 and for 1.
+    expect(edges).toMatchObject({ edges: [-5e-324, 0, 1 - 2 ** -53, 1] });
+    expect(numeric(profile, 'flag')).toMatchObject({ min: 0, max: 1, histogram: [0, 75, 0, 25, 0] });
+    expect(numeric(profile, 'amount')).toMatchObject({ min: 0.1, max: 10 });
   });
 
   test('one infinity neither throws nor spoils the moments', async () => {

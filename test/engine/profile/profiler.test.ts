@@ -112,6 +112,45 @@ describe('the kernel', () => {
     }
   });
 
+  test.each([1, 5, 40, 300])(
+    'one NULL, NaN or infinity in about %d rows is counted apart, wherever it stands',
+    every => {
+      const random = createRandom(every);
+      const odd = [null, Number.NaN, Infinity, -Infinity];
+      const rows = Array.from({ length: 9_001 }, (_, i) => (random.next() < 1 / every ? odd[i % 4]! : random.normal()));
+      const finite = rows.filter(row => row !== null && Number.isFinite(row)) as number[];
+      const edges = Array.from({ length: 99 }, (_, i) => (i - 49) / 20);
+      const x = numericOf(profileBlocks([rows], { edges }));
+      expect(x.histogram).toEqual(histogram(finite, edges));
+      expect([x.nulls, x.nan, x.positiveInfinity, x.negativeInfinity]).toEqual(
+        odd.map(value => rows.filter(row => Object.is(row, value)).length),
+      );
+      const squares = finite.reduce((total, value) => total + value * value, 0);
+      expect(Math.abs(x.s2 - squares)).toBeLessThanOrEqual(1e-12 * squares);
+    },
+  );
+
+  test.each([
+    ['one edge in a cell', Array.from({ length: 50 }, (_, i) => i + 0.5)],
+    ['point bins: two edges in a cell', Array.from({ length: 50 }, (_, i) => [nextDown(i), i]).flat()],
+    ['point bins among crowds', [...Array.from({ length: 9 }, (_, i) => 3 + i * 1e-9), nextDown(7), 7, 1e6]],
+  ])('%s', (_, edges) => {
+    const random = createRandom(4);
+    const rows = Array.from({ length: 10_000 }, (_, i) =>
+      i % 3 === 0 ? 3 + i * 1e-12 : Math.floor(50 * random.next()),
+    );
+    for (const type of ['FLOAT', 'DOUBLE'] as const) {
+      const read = type === 'FLOAT' ? rows.map(Math.fround) : rows;
+      expect(numericOf(profileBlocks([rows], { edges, type })).histogram).toEqual(histogram(read, edges));
+    }
+  });
+
+  test('sums that overflow in a whole block leave the counts right', () => {
+    const rows = Array.from({ length: 3_000 }, (_, i) => (i % 2 === 0 ? 1e200 : -1e200));
+    const x = numericOf(profileBlocks([rows], { edges: [0] }));
+    expect([x.histogram, x.min, x.max, x.s2]).toEqual([[1_500, 1_500], -1e200, 1e200, Number.MAX_VALUE]);
+  });
+
   test('moments are the exact sums to 1e-13', () => {
     const random = createRandom(10);
     const rows = Array.from({ length: 50_000 }, () => 1e6 + random.normal());
@@ -162,8 +201,30 @@ describe('merge', () => {
             expect(Math.abs(got - expected)).toBeLessThanOrEqual(1e-12 * expected);
           even(a.s2, b.s2);
           even(a.s4, b.s4);
+          // Odd powers cancel, so they are judged on the scale of their terms: |Σ d³| ≤ √(Σ d² Σ d⁴).
+          expect(Math.abs(a.s1 - b.s1)).toBeLessThanOrEqual(1e-12 * Math.sqrt(b.n * b.s2));
+          expect(Math.abs(a.s3 - b.s3)).toBeLessThanOrEqual(1e-12 * Math.sqrt(b.s2) * Math.sqrt(b.s4));
         },
       ),
+      { numRuns: 60 },
+    );
+  });
+
+  test('over random splits holds for labels, slices and times too', () => {
+    const record = fc.record({
+      x: cell,
+      label: fc.constantFrom(0, 1, Number.NaN),
+      slice: fc.constantFrom('web', 'app', null),
+      day: fc.option(fc.integer({ min: -40_000, max: 60_000 }), { nil: null }),
+    });
+    fc.assert(
+      fc.property(fc.array(record, { maxLength: 400 }), fc.array(fc.nat(400), { maxLength: 4 }), (rows, cuts) => {
+        const at = [0, ...cuts.map(cut => Math.min(cut, rows.length)).sort((a, b) => a - b), rows.length];
+        const parts = at.slice(1).map((to, i) => profileRecords(rows.slice(at[i], to)));
+        const [merged, whole] = [mergeProfiles(parts), profileRecords(rows)];
+        expect(inexactRemoved(merged)).toEqual(inexactRemoved(whole));
+        expect(JSON.stringify(mergeProfiles(parts))).toBe(JSON.stringify(merged));
+      }),
       { numRuns: 60 },
     );
   });
@@ -175,6 +236,55 @@ describe('merge', () => {
     expect(inexactRemoved(left)).toEqual(inexactRemoved(right));
   });
 });
+
+interface Row {
+  readonly x: number | null;
+  readonly label: number;
+  readonly slice: string | null;
+  readonly day: number | null;
+}
+
+/** A profile of one block with labels, slices and days. */
+function profileRecords(rows: readonly Row[]): Profile {
+  const profiler = createProfiler({
+    dataset: 'test',
+    kind: 'window',
+    engine: 'test',
+    baseline: {
+      schema: 'baseline/1',
+      columns: { x: { kind: 'numeric', edges: [-1, 0, 2], pivot: 0, fences: null, sentinels: [1] } },
+      score: null,
+      number: 1,
+      reason: 'test',
+    },
+    baselineDigest: 'digest',
+    columns: [
+      { name: 'x', type: 'DOUBLE', kind: 'numeric' },
+      { name: 'day', type: 'DATE', kind: 'time' },
+    ],
+    byLabel: true,
+    eventTime: 'day',
+    asOf: '2000-01-01T00:00:00Z',
+  });
+  const where = (chosen: (row: Row) => boolean): Int32Array =>
+    Int32Array.from(rows.flatMap((row, i) => (chosen(row) ? [i] : [])));
+  const names = [...new Set(rows.flatMap(({ slice }) => (slice === null ? [] : [slice])))];
+  profiler.beginBlock(rows.length, {
+    labels: rows.map(({ label }) => label),
+    slices: new Map(names.map(name => [`channel=${name}`, where(({ slice }) => slice === name)])),
+  });
+  profiler.addNumbers(
+    0,
+    Float64Array.from(rows, ({ x }) => x ?? 9e9),
+    where(({ x }) => x === null),
+  );
+  profiler.addTimes(
+    1,
+    Int32Array.from(rows, ({ day }) => day ?? 7),
+    where(({ day }) => day === null),
+  );
+  return profiler.finish();
+}
 
 /** The document without sums, which are equal to rounding only. */
 function inexactRemoved(profile: Profile): unknown {
