@@ -4,7 +4,7 @@
  * told with its seed and ends the soak. The last line is the verdict; exit code 0 for PASS, 1 for FAIL, 2 for bad options.
  */
 import { parseArgs } from 'node:util';
-import { disturbances } from '../test/faults/support/disturbances.ts';
+import { type Disturbance, disturbances } from '../test/faults/support/disturbances.ts';
 import { openLab } from '../test/faults/support/lab.ts';
 import { randomOf } from '../test/support/fault-proxy.ts';
 
@@ -22,6 +22,7 @@ const parallel = positive('parallel', values.parallel);
 const print = (line: string) => process.stdout.write(`${line}\n`);
 const counts = new Map<string, number>();
 const failures: string[] = [];
+const bag: Disturbance[] = [];
 const random = randomOf(seed);
 const lab = await openLab();
 const started = Date.now();
@@ -44,7 +45,7 @@ process.exit(isPassed ? 0 : 1);
 
 async function disturbUntilTheEnd(): Promise<void> {
   while (Date.now() < end && failures.length === 0) {
-    const { name, run } = disturbances[Math.floor(random() * disturbances.length)]!;
+    const { name, run } = drawn();
     const own = next;
     next += 1;
     const began = Date.now();
@@ -57,6 +58,13 @@ async function disturbUntilTheEnd(): Promise<void> {
       print(`FAILED  seed ${own}: ${name}\n${error instanceof Error ? error.stack : String(error)}`);
     }
   }
+}
+
+/** Every kind comes before any comes again, in an order of the seed's. */
+function drawn(): Disturbance {
+  if (bag.length === 0) bag.push(...disturbances);
+  const [one] = bag.splice(Math.floor(random() * bag.length), 1);
+  return one!;
 }
 
 function positive(option: string, text: string): number {

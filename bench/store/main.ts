@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { GetObjectCommand, PutObjectCommand } from '@aws-sdk/client-s3';
+import { GetObjectCommand, PutObjectCommand, S3Client } from '@aws-sdk/client-s3';
 import { sha256 } from '../../src/storage/digest.ts';
 import { LocalStore } from '../../src/storage/local.ts';
 import type { ObjectStore } from '../../src/storage/object-store.ts';
@@ -29,6 +29,8 @@ export async function run(options: BenchOptions): Promise<BenchResult> {
   const server = await startS3Server();
   const { bucket, ...s3Options } = server;
   const s3 = new S3Store({ bucket, prefix: 'bench' }, s3Options);
+  // As the SDK comes: it computes a CRC-32 of what it sends, and verifies what it reads where the server keeps one.
+  const plain = new S3Client({ ...s3Options, forcePathStyle: true });
   const local = new LocalStore(folder);
   const rounds = options.full ? 9 : 5;
   const sizeBytes = (options.full ? 1024 : 256) * 2 ** 20;
@@ -62,7 +64,7 @@ export async function run(options: BenchOptions): Promise<BenchResult> {
     }
     const source = join(folder, '.source');
     writeFileSync(source, randomBytes(sizeBytes));
-    for (const pair of transfers({ local, s3, folder, source })) {
+    for (const pair of transfers({ local, s3, plain, folder, source })) {
       const measured = await sideBySide(pair, rounds);
       const [ours, peer] = [measured.ours, measured.peer].map(ms => sizeBytes / 1e6 / (ms / 1000));
       options.log(`${pair.name}: ${ours!.toFixed(0)} against ${peer!.toFixed(0)} MB/s`);
@@ -80,6 +82,7 @@ export async function run(options: BenchOptions): Promise<BenchResult> {
     return { bench: 'store', rounds, ratios, notes };
   } finally {
     s3.close();
+    plain.destroy();
     await server.stop();
     rmSync(folder, { recursive: true, force: true });
   }
@@ -144,15 +147,23 @@ interface Pair {
   readonly peer: (round: number) => Promise<void>;
 }
 
-function transfers(places: { local: LocalStore; s3: S3Store; folder: string; source: string }): readonly Pair[] {
-  const { local, s3, folder, source } = places;
+function transfers(places: {
+  local: LocalStore;
+  s3: S3Store;
+  plain: S3Client;
+  folder: string;
+  source: string;
+}): readonly Pair[] {
+  const { local, s3, plain, folder, source } = places;
   const target = join(folder, '.target');
   const plainUpload = async (round: number) => {
     const Body = createReadStream(source, { highWaterMark: 1 << 20 });
-    await s3.client.send(new PutObjectCommand({ Bucket: s3.bucket, Key: `plain/${round}`, Body }));
+    await plain.send(new PutObjectCommand({ Bucket: s3.bucket, Key: `plain/${round}`, Body }));
   };
   const plainDownload = async () => {
-    const { Body } = await s3.client.send(new GetObjectCommand({ Bucket: s3.bucket, Key: 'plain/0' }));
+    const { Body } = await plain.send(
+      new GetObjectCommand({ Bucket: s3.bucket, Key: 'plain/0', ChecksumMode: 'ENABLED' }),
+    );
     if (!(Body instanceof Readable)) throw new Error('no body');
     await pipeline(Body, createWriteStream(target));
   };
