@@ -17,8 +17,7 @@ import {
   type HeadObjectCommandOutput,
   ListObjectsV2Command,
   PutObjectCommand,
-  S3Client,
-  type S3ClientConfig,
+  type S3Client,
 } from '@aws-sdk/client-s3';
 import { crc32, crc32Header } from './crc32.ts';
 import {
@@ -38,6 +37,7 @@ import {
   writeKeyProblem,
 } from './object-store.ts';
 import { delayMsOf, faultOf, type RetryLimits, type S3Fault } from './s3-answers.ts';
+import { openClient, type S3Location, type S3Options } from './s3-client.ts';
 import {
   type MultipartUpload,
   prepareMultipart,
@@ -46,27 +46,6 @@ import {
   type UploadSource,
 } from './s3-multipart.ts';
 import { bodyBytes, bodyToFile, crc32OfFile, fileHolds } from './s3-transfer.ts';
-
-export interface S3Location {
-  readonly bucket: string;
-  /** Without slashes at its ends; empty for the whole bucket. */
-  readonly prefix: string;
-}
-
-export interface S3Options {
-  /** Of a server other than AWS; buckets are then part of the path. */
-  readonly endpoint?: string;
-  readonly region?: string;
-  /** Default: the SDK's chain (environment, profile, web identity, instance). */
-  readonly credentials?: S3ClientConfig['credentials'];
-  /** Larger files are uploaded in parts. Default 256 MiB; S3 takes up to 5 GiB in one piece. */
-  readonly singleBytesMax?: number;
-  /** Default 16 MiB; S3 wants at least 5 MiB and at most 10,000 parts. */
-  readonly partBytes?: number;
-  readonly retry?: RetryLimits;
-  /** Without a byte in this time, a request is given up. Default 30 s. */
-  readonly idleMs?: number;
-}
 
 const singleBytesMaxDefault = 256 * 2 ** 20;
 const partBytesDefault = 16 * 2 ** 20;
@@ -82,30 +61,13 @@ export class S3Store implements ObjectStore {
   readonly #retry: RetryLimits;
 
   constructor(location: S3Location, options: S3Options = {}) {
-    const { endpoint, region, credentials, idleMs = 30_000 } = options;
     this.bucket = location.bucket;
     this.#prefix = location.prefix === '' ? '' : `${location.prefix}/`;
     this.url = `s3://${location.bucket}/${location.prefix}`;
     this.#singleBytesMax = options.singleBytesMax ?? singleBytesMaxDefault;
     this.#partBytes = options.partBytes ?? partBytesDefault;
     this.#retry = options.retry ?? retryDefault;
-    this.client = new S3Client({
-      ...(region === undefined ? {} : { region }),
-      ...(endpoint === undefined ? {} : { endpoint, forcePathStyle: true }),
-      ...(credentials === undefined ? {} : { credentials }),
-      maxAttempts: 1,
-      // Checksums are sent as plain headers (below); the SDK's default trailers break several servers.
-      requestChecksumCalculation: 'WHEN_REQUIRED',
-      responseChecksumValidation: 'WHEN_REQUIRED',
-      requestHandler: {
-        connectionTimeout: Math.min(5_000, idleMs),
-        requestTimeout: idleMs,
-        socketTimeout: idleMs,
-        throwOnRequestTimeout: true,
-        httpAgent: { keepAlive: true, maxSockets: 256 },
-        httpsAgent: { keepAlive: true, maxSockets: 256 },
-      },
-    });
+    this.client = openClient(options);
   }
 
   /** Closes idle connections; the store must not be used afterwards. */
