@@ -8,7 +8,7 @@ const numbers = ['age', 'balance', 'campaign', 'pdays', 'previous'];
 const leaving = ['duration', 'day', 'month', 'y'];
 
 export function readBank(folder: string): History {
-  const [header = '', ...lines] = readFileSync(join(folder, 'bank-full.csv'), 'utf8').trim().split('\n');
+  const [header = '', ...lines] = readFileSync(join(folder, 'bank-full.csv'), 'utf8').trim().split(/\r?\n/);
   const names = header.split(',');
   const cells = lines.map(line => line.split(','));
   const columns = names.flatMap((name, index): HistoryColumn[] => {

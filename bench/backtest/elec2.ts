@@ -8,7 +8,7 @@ const features = ['period', 'nswprice', 'nswdemand', 'vicprice', 'vicdemand', 't
 
 /** Half-hourly rows in time order; the label is 1 where the price rises. */
 export function readElectricity(folder: string): History {
-  const lines = readFileSync(join(folder, 'electricity.csv'), 'utf8').trim().split('\n').slice(1);
+  const lines = readFileSync(join(folder, 'electricity.csv'), 'utf8').trim().split(/\r?\n/).slice(1);
   const columns = features.map(name => ({ kind: 'number' as const, name, values: new Float32Array(lines.length) }));
   const labels = new Float32Array(lines.length);
   lines.forEach((line, row) => {
@@ -69,7 +69,7 @@ export function electricityPlan(history: History, weeks?: number): ReplayPlan {
         quality: { metric: 'auc', min: null, minRows: 100 },
       },
       retrain: {
-        when: [{ kind: 'behind_probe', margin: 0.03 }],
+        when: [{ kind: 'behind_probe', margin: 0.02 }],
         cooldownDays: 14,
         budget: { runs: 4, days: 90 },
         minNewLabels: 300,

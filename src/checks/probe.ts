@@ -23,9 +23,13 @@ export interface ProbeInput {
   readonly seed: number;
 }
 
-const confidence = 0.95;
+/** Of the interval, two-sided. Every cohort is looked at, so one in two hundred may be called behind by chance. */
+const confidence = 0.99;
 
-/** `behind_probe` warns when the champion is behind by more than the margin and, one-sided with 95 %, behind at all. */
+/**
+ * `behind_probe` warns when the champion is behind by more than the margin in this cohort and certain to be behind at all.
+ * The trigger of the same name (`domain/decision.ts`) pools the newest cohorts.
+ */
 export function judgeProbe(input: ProbeInput): CheckResult[] {
   return judgeTable('behind_probe', () => judge(input));
 }
@@ -41,7 +45,7 @@ function judge(input: ProbeInput): Finding {
   const pair: EvaluationInput = {
     metric,
     min: null,
-    champion: { nonInferiorBy: 0, confidence },
+    champion: { nonInferiorBy: 0, confidence: (1 + confidence) / 2 },
     labels: input.labels,
     challengerScores: input.probeScores,
     championScores: input.championScores,
@@ -51,8 +55,7 @@ function judge(input: ProbeInput): Finding {
     threshold: input.threshold,
     seed: input.seed,
   };
-  // One-sided question: the two-sided interval leaves twice the tail.
-  const found = pairedDifference(metric, pair, input.championScores, 2 * confidence - 1);
+  const found = pairedDifference(metric, pair, input.championScores, confidence);
   if (found.value === null) {
     return { ...base, status: 'insufficient', reason: `${metric} of champion and probe: ${found.reason}` };
   }
@@ -67,7 +70,6 @@ function judge(input: ProbeInput): Finding {
     details: { metric, champion, probe: challenger },
     reason:
       `${metric} ${plain(champion)} against ${plain(challenger)} of ${input.probe} on the same ${rows} rows: ` +
-      `${value > 0 ? 'behind' : 'ahead'} by ${plain(Math.abs(value))} (${plain(-high)} to ${plain(-low)}), ` +
-      `more than ${plain(input.margin)} behind and certain to be behind would count`,
+      `${value > 0 ? 'behind' : 'ahead'} by ${plain(Math.abs(value))} (${plain(-high)} to ${plain(-low)} with 99 % confidence)`,
   };
 }

@@ -74,8 +74,8 @@ const persistence = z
   })
   .refine(({ k, n }) => k >= 1 && k <= n, 'K must be between 1 and N');
 
-/** Three points of AUC, chosen on weeks 1–40 of Elec2: what a retraining has to promise before it is worth its trouble. */
-const probeMargin = 0.03;
+/** Two points of AUC, chosen on weeks 1–40 of Elec2: what a retraining has to promise before it is worth its trouble. */
+const probeMargin = 0.02;
 
 const trigger = z.union([
   z.enum(['quality_below', 'drift_with_loss', 'drift']).transform((kind): RetrainTrigger => ({ kind })),

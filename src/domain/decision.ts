@@ -60,6 +60,8 @@ export interface DecisionInput {
 /** Classes a model must not learn: it would know the bug, the event or the season by heart. */
 const neverLearned: readonly ChangeClass[] = ['data_bug', 'event_spike', 'seasonal'];
 const dayMs = 86_400_000;
+/** The check `behind_probe` gives a 99 % interval: this many standard errors from end to end. */
+const probeInterval = 2 * 2.5758;
 
 /** Never throws for what the evidence holds; the same input gives the same decision. */
 export function decide(input: DecisionInput): Decision {
@@ -100,7 +102,7 @@ function considerTrigger(trigger: RetrainTrigger, input: DecisionInput): Conside
     case 'quality_below':
       return { trigger: trigger.kind, ...considerQuality(input) };
     case 'behind_probe':
-      return { trigger: trigger.kind, ...considerProbe(input) };
+      return { trigger: trigger.kind, ...considerProbe(trigger.margin, input) };
     case 'drift':
       return { trigger: trigger.kind, ...considerDrift(input) };
     case 'drift_with_loss':
@@ -140,16 +142,26 @@ function considerQuality(input: DecisionInput): Answer {
   };
 }
 
-/** The newest mature cohort: does a small model of the newest labelled rows do better on it than the champion? */
-function considerProbe(input: DecisionInput): Answer {
-  const cohort = cohortsOf(input, check => check.check === 'quality').at(-1);
-  const evidence = latestPerWindow(
-    input.evidence.filter(({ kind }) => kind === 'quality').filter(item => isAbout(item, input.champion)),
-  ).find(item => windowOf(item) === cohort?.window);
-  const check = evidence?.checks.find(candidate => candidate.check === 'behind_probe');
-  if (check === undefined || check.status === 'insufficient' || check.status === 'error')
-    return { state: 'unknown', reason: check?.reason ?? 'no cohort was compared with a probe yet' };
-  return { state: check.status === 'warn' ? 'fired' : 'quiet', reason: check.reason };
+/** Cohorts of the champion that the comparison with a probe is taken over: one hard week alone proves little. */
+const probedCohorts = 2;
+/** Normal quantile of 99 %: a champion that is as good as its probe fires in one window of a hundred. */
+const probeQuantile = 2.326;
+
+/** The champion against a probe: behind by more than the margin on average of the newest cohorts, and certain to be behind. */
+function considerProbe(margin: number, input: DecisionInput): Answer {
+  const compared = cohortsOf(input, check => check.check === 'behind_probe').slice(-probedCohorts);
+  if (compared.length === 0) return { state: 'unknown', reason: 'no cohort was compared with a probe yet' };
+  const { length } = compared;
+  const value = compared.reduce((total, cohort) => total + cohort.value, 0) / length;
+  const variance = compared.reduce((total, { low, high }) => total + ((high - low) / probeInterval) ** 2, 0);
+  const high = value + (probeQuantile * Math.sqrt(variance)) / length;
+  const found = `the champion is ${value < 0 ? 'behind' : 'ahead of'} a small model of the newest labelled rows by ${text(Math.abs(value))} on average of ${length} cohort${length === 1 ? '' : 's'}`;
+  if (value < -margin && high < 0)
+    return {
+      state: 'fired',
+      reason: `${found}, by at least ${text(-high)} with 99 % confidence, ${text(margin)} allowed`,
+    };
+  return { state: 'quiet', reason: `${found}; ${text(margin)} and certainty are needed` };
 }
 
 /** Persistent drift of any feature or of the predictions, whatever it did to quality. */

@@ -124,7 +124,7 @@ test('the probe answers without any minimum, and the same history twice gives th
   expect(result.policy.retrainings[0]).toBeGreaterThan(changedAt);
   expect(result.policy.retrainings[0]).toBeLessThanOrEqual(changedAt + 3);
   expect(result.windows.find(({ action }) => action === 'retrain')?.reasons[0]).toMatch(
-    /auc 0\.\d+ against 0\.\d+ of a small model/,
+    /^the champion is behind a small model of the newest labelled rows by 0\.\d+ on average of \d cohorts?, by at least 0\.\d+/,
   );
   expect(result.alternatives.map(({ name }) => name)).toEqual([
     'retrain.when behind_probe 0.015',

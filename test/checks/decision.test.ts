@@ -164,3 +164,88 @@ describe('what the policy concludes', () => {
     expect(decide(input({ evidence: [...poor, ...good].reverse() }))).toEqual(decide(input()));
   });
 });
+
+describe('the trigger behind_probe', () => {
+  const cohort = (day: number, value: number, half: number): Evidence => {
+    const check = (name: string, changes: object) => ({
+      check: name,
+      status: 'pass' as const,
+      weight: 'advisory' as const,
+      column: null,
+      slice: null,
+      value: 0.8,
+      limit: null,
+      interval: [0.78, 0.82] as const,
+      rows: 1000,
+      reason: name,
+      limitSource: null,
+      severity: null,
+      details: {},
+      ...changes,
+    });
+    const checks = [
+      check('quality', {}),
+      check('behind_probe', { value, interval: [value - half, value + half] as const }),
+    ];
+    return {
+      schema: 'evidence/1',
+      kind: 'quality',
+      model: 'm',
+      subject: { partition: `2026-01-0${day}`, version: '1' },
+      baseline: null,
+      asOf: `2026-01-0${day}T12:00:00Z`,
+      checks,
+      verdict: 'pass',
+      reasons: [],
+    };
+  };
+  const decided = (evidence: readonly Evidence[]) =>
+    decide({
+      definition: {
+        model: 'm',
+        monitor: {
+          windowDays: 1,
+          drift: { metric: 'psi', warn: 0.1, alert: 0.25, persistence: { k: 3, n: 5 }, minRows: 100 },
+          quality: { metric: 'auc', min: null, minRows: 100 },
+        },
+        retrain: {
+          when: [{ kind: 'behind_probe', margin: 0.02 }],
+          cooldownDays: 0,
+          budget: { runs: 9, days: 9 },
+          minNewLabels: 0,
+        },
+      },
+      partition: '2026-01-09',
+      asOf: '2026-01-10T00:00:00Z',
+      champion: '1',
+      trainedAt: '2026-01-01T00:00:00Z',
+      evidence,
+      digests: [],
+      incidents: [],
+      retrainings: [],
+      inFlight: null,
+      newLabels: null,
+    });
+  test.each([
+    [
+      'certain and more than the margin',
+      [cohort(1, -0.05, 0.02), cohort(2, -0.04, 0.02)],
+      'retrain',
+      /behind .* by 0\.045/,
+    ],
+    ['certain, but within the margin', [cohort(1, -0.015, 0.005), cohort(2, -0.015, 0.005)], 'nothing', /0\.015/],
+    ['more than the margin, but not certain', [cohort(1, -0.05, 0.1), cohort(2, -0.04, 0.1)], 'nothing', /certainty/],
+    ['one bad cohort after a good one', [cohort(1, 0.05, 0.02), cohort(2, -0.05, 0.02)], 'nothing', /ahead of|behind/],
+    [
+      'older cohorts do not count',
+      [cohort(1, 0.3, 0.02), cohort(2, -0.05, 0.02), cohort(3, -0.05, 0.02)],
+      'retrain',
+      /2 cohorts/,
+    ],
+    ['no comparison yet', [], 'nothing', /no cohort was compared/],
+  ] as const)('%s', (_, evidence, action, reason) => {
+    const decision = decided(evidence);
+    expect(decision.action).toBe(action);
+    expect(decision.reasons.join(' ')).toMatch(reason);
+  });
+});

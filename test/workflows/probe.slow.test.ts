@@ -45,12 +45,14 @@ test('a cohort is compared with a probe, and the evidence and the decision say h
     expect(evidence.subject).toMatchObject({ partition: '2025-01-31', version: '1' });
     const compared = evidence.checks.find(({ check }) => check === 'behind_probe');
     // The world of this test does not change: a model of a few more days is no better than the champion.
-    expect(compared).toMatchObject({ status: 'pass', rows: 1_000, limit: -0.03 });
+    expect(compared).toMatchObject({ status: 'pass', rows: 1_000, limit: -0.02 });
     expect(compared?.reason).toMatch(
       /^auc 0\.\d+ against 0\.\d+ of a small model of 2025-01-11 to 2025-01-30 on the same 1000 rows/,
     );
     const [decision] = await catalog.decisions(model);
-    expect(decision?.considered).toEqual([{ trigger: 'behind_probe', state: 'quiet', reason: compared?.reason }]);
+    expect(decision?.considered).toEqual([
+      { trigger: 'behind_probe', state: 'quiet', reason: expect.stringContaining('on average of 1 cohort') },
+    ]);
   } finally {
     await connection.close();
     await almanac.close();
