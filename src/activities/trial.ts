@@ -1,4 +1,4 @@
-/** A version on trial beside the champion: enough partitions, complete, and not answering out of the ordinary. */
+/** A version on trial beside the champion: enough partitions were scored with it, and no job of theirs failed. */
 import { checkResult } from '../checks/result.ts';
 import { type CheckResult, type Evidence, foldVerdict } from '../domain/evidence.ts';
 import type { PlannedStep } from '../domain/rollout.ts';
