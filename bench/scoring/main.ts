@@ -1,172 +1,280 @@
 /**
- * Parquet to Parquet against the best script its users would write (pyarrow row groups + onnxruntime, one process per
- * core, contiguous batches of 2,048). Whole runs of both sides, process starts included, in turn, over the same files;
- * the figure is the median of the ratios of neighbouring runs.
+ * Parquet to Parquet against the best scripts its users would write. Whole runs of both sides, process starts included, in
+ * turn, over the same files; a figure is the median, a ratio the median of the ratios of neighbouring runs. Slow peers get
+ * fewer rows and are compared by rate.
  */
-import { execFileSync } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
-import { fileURLToPath } from 'node:url';
-import { DuckDBInstance } from '@duckdb/node-api';
-import { scoreFiles } from '../../src/cli/score-file.ts';
 import type { BenchOptions, BenchResult, Ratio } from '../main.ts';
-import { denseModel, treeModel } from './models.ts';
+import { FILES, generateRows, repeatRows } from './data.ts';
+import { denseModel, namedModel, noModel, treeModel } from './models.ts';
+import { type NightlyRun, runNightly } from './nightly.ts';
+import type { BoundParts, LoadParts } from './parts.ts';
+import { buildOurs, preparePython, type Run, runOurs, runPart, runPeer, runScript, WORK } from './processes.ts';
 
-const CACHE = fileURLToPath(new URL('../../.cache/bench/', import.meta.url));
-const WORK = join(CACHE, 'scoring');
-const PEER = fileURLToPath(new URL('./peer.py', import.meta.url));
-const FEATURES = Array.from({ length: 30 }, (_, i) => `f${i}`);
-const BATCH_ROWS = 2_048;
-const RSS_MB_MAX = 550;
+const PEERS = ['pyarrow', 'onnxruntime', 'numpy', 'numba'];
+const ROUNDS = 3;
+const CORES = Math.min(FILES, availableParallelism());
 
-interface Run {
-  readonly seconds: number;
-  readonly cpuUsPerRow: number;
-  readonly rssMb: number;
-  readonly note: string;
-}
-
-interface Case {
-  readonly name: string;
-  readonly model: () => Uint8Array;
+interface Bench {
+  readonly options: BenchOptions;
+  readonly python: string;
+  readonly data: string;
   readonly rows: number;
-  readonly wanted: number;
+  readonly models: Readonly<Record<keyof typeof MODELS, string>>;
+  readonly ratios: Ratio[];
+  readonly notes: string[];
 }
+
+const MODELS = {
+  noModel,
+  logistic: () => denseModel([30, 1], 1),
+  mlp: () => denseModel([30, 256, 128, 1], 2),
+  mlpShadow: () => denseModel([30, 256, 128, 1], 12),
+  logisticShadow: () => denseModel([30, 1], 11),
+  trees: () => treeModel(500, 63, 3),
+  treesShadow: () => treeModel(500, 63, 13),
+  deepTrees: () => treeModel(500, 255, 4),
+  named: () => namedModel(5),
+} as const;
 
 export async function run(options: BenchOptions): Promise<BenchResult> {
-  const rounds = 3;
-  const rows = 10_000_000;
-  const treeRows = options.full ? rows : 1_000_000;
-  const cases: readonly Case[] = [
-    { name: 'logistic', model: () => denseModel([30, 1], 1), rows, wanted: 1 },
-    { name: 'MLP 30-256-128-1', model: () => denseModel([30, 256, 128, 1], 2), rows, wanted: 1 },
-    { name: 'trees 500 × 63', model: () => treeModel(500, 63, 3), rows: treeRows, wanted: 14 },
-  ];
-  const python = preparePython(options.log);
-  const ratios: Ratio[] = [];
-  const notes: string[] = [];
-  for (const one of cases) {
-    const data = await generateRows(one.rows, options.log);
-    const model = join(WORK, `${one.name.replaceAll(/\W+/g, '-')}.onnx`);
-    await writeFile(model, one.model());
-    const pairs: { readonly ours: Run; readonly peer: Run }[] = [];
-    for (let round = 0; round < rounds; round++) {
-      const ours = await runOurs(model, data);
-      const peer = runPeer(python, model, data, one.rows);
-      options.log(`${one.name}, round ${round + 1}: ${describe(ours)} against ${describe(peer)}`);
-      pairs.push({ ours, peer });
-    }
-    const seconds = (pick: (pair: (typeof pairs)[number]) => number) => median(pairs.map(pick));
-    ratios.push(
-      judged({
-        name: `${one.name} end to end`,
-        ours: one.rows / seconds(({ ours }) => ours.seconds),
-        peer: one.rows / seconds(({ peer }) => peer.seconds),
-        ratio: seconds(({ ours, peer }) => peer.seconds / ours.seconds),
-        wanted: one.wanted,
-        unit: 'rows/s',
-      }),
-      judged({
-        name: `${one.name}: CPU per row`,
-        ours: seconds(({ ours }) => ours.cpuUsPerRow),
-        peer: seconds(({ peer }) => peer.cpuUsPerRow),
-        ratio: seconds(({ ours, peer }) => peer.cpuUsPerRow / ours.cpuUsPerRow),
-        wanted: one.wanted,
-        unit: 'µs',
-      }),
-    );
-    const rssMb = Math.max(...pairs.map(({ ours }) => ours.rssMb));
-    ratios.push(
-      judged({
-        name: `${one.name}: peak RSS`,
-        ours: rssMb,
-        peer: RSS_MB_MAX,
-        ratio: RSS_MB_MAX / rssMb,
-        wanted: 1,
-        unit: 'MB',
-      }),
-    );
-    notes.push(`${one.name}: ${pairs[0]!.ours.note}`);
-  }
-  return { bench: 'scoring', rounds, ratios, notes };
-}
-
-function judged(ratio: Omit<Ratio, 'met'>): Ratio {
-  return { ...ratio, met: ratio.ratio >= ratio.wanted };
-}
-
-/** All processes of the command: the memory of this process, which the bench itself needs, is part of it. */
-async function runOurs(model: string, input: string): Promise<Run> {
-  const started = performance.now();
-  const result = await scoreFiles(
-    { model, input, output: join(WORK, 'ours'), keys: ['id', 'ts'], features: FEATURES, batchRows: BATCH_ROWS },
-    () => {},
-  );
-  return {
-    seconds: (performance.now() - started) / 1_000,
-    cpuUsPerRow: result.cpu_us_per_row,
-    rssMb: result.peak_rss_mb,
-    note: `${result.scorer}: ${result.scorer_reason}`,
+  await mkdir(WORK, { recursive: true });
+  await buildOurs(options.log);
+  const rows = options.full ? 10_000_000 : 4_000_000;
+  const bench: Bench = {
+    options,
+    python: preparePython('venv', PEERS, options.log),
+    data: await generateRows(WORK, rows, options.log),
+    rows,
+    models: await writeModels(),
+    ratios: [],
+    notes: [`${rows.toLocaleString('en')} rows × 30 float features, a text and two keys, ${FILES} files, zstd`],
   };
+  await endToEnd(bench);
+  await bounds(bench);
+  await nights(bench);
+  await naiveLoop(bench);
+  await loading(bench);
+  if (options.full) await slowPeers(bench);
+  return { bench: 'scoring', rounds: ROUNDS, ratios: bench.ratios, notes: bench.notes };
 }
 
-function runPeer(python: string, model: string, input: string, rows: number): Run {
-  const argv = [PEER, model, input, join(WORK, 'peer'), String(availableParallelism()), String(BATCH_ROWS)];
-  const found = JSON.parse(execFileSync(python, argv, { encoding: 'utf8' })) as Record<string, number>;
-  if (found['rows'] !== rows) throw new Error(`the peer scored ${found['rows']} of ${rows} rows`);
-  return { seconds: found['seconds']!, cpuUsPerRow: (found['cpu_s']! / rows) * 1e6, rssMb: found['rss_mb']!, note: '' };
+async function writeModels(): Promise<Bench['models']> {
+  const paths: Partial<Record<keyof typeof MODELS, string>> = {};
+  for (const name of Object.keys(MODELS) as (keyof typeof MODELS)[]) {
+    paths[name] = join(WORK, `${name}.onnx`);
+    await writeFile(paths[name], MODELS[name]());
+  }
+  return paths as Bench['models'];
 }
 
-function describe({ seconds, cpuUsPerRow, rssMb }: Run): string {
-  return `${seconds.toFixed(1)} s, ${cpuUsPerRow.toFixed(2)} CPU µs/row, ${Math.round(rssMb)} MB`;
+async function endToEnd(bench: Bench): Promise<void> {
+  const { models, data, python } = bench;
+  const cases = [
+    { name: 'logistic', model: models.logistic, wanted: 1, files: FILES, named: false },
+    { name: 'MLP 30-256-128-1', model: models.mlp, wanted: 1, files: FILES, named: false },
+    { name: 'logistic, 30 named inputs and a string', model: models.named, wanted: 1, files: FILES, named: true },
+    // The peer needs minutes for all rows (500 trees cost it 25 µs a row): it gets a file for each of its processes.
+    { name: 'trees 500 × 63', model: models.trees, wanted: 14, files: CORES, named: false },
+  ];
+  for (const { name, model, wanted, files, named } of cases) {
+    const pairs = await inTurn(bench, `${name}, end to end`, {
+      ours: () => runOurs(model, data, { named }),
+      peer: () => runPeer(python, model, data, { files, named }),
+    });
+    compare(bench, `${name}, end to end`, pairs, wanted);
+    // The issue asks for two children at batches of 2,048; the command's own process is part of ours.
+    if (name !== 'MLP 30-256-128-1') continue;
+    limit(bench, {
+      name: 'peak RSS of all processes, MLP',
+      ours: worst(pairs, run => run.rssMb),
+      max: 550,
+      unit: 'MB',
+    });
+  }
+}
+
+/** A pass against the sum of its parts, in one process and CPU time, so that it holds on a busy machine. */
+async function bounds(bench: Bench): Promise<void> {
+  const { models, data, rows } = bench;
+  const file = join(data, 'part-0.parquet');
+  const fileRows = String(rows / FILES);
+  for (const [name, model] of [
+    ['logistic', models.logistic],
+    ['MLP', models.mlp],
+    ['trees 500 × 63', models.trees],
+  ] as const) {
+    bench.options.log(`parts of a pass: ${name}`);
+    const parts = await runPart<BoundParts>('parts.ts', ['bound', model, models.noModel, file, fileRows]);
+    const sum = parts.model.map((cpu, round) => cpu + parts.noop[round]!);
+    judge(bench, {
+      name: `${name}: bound 1/(1/R_model + 1/R_noop)`,
+      ours: median(parts.endToEnd),
+      peer: median(sum),
+      ratio: median(sum.map((cpu, round) => cpu / parts.endToEnd[round]!)),
+      wanted: 0.95,
+      unit: 'CPU µs/row',
+    });
+    if (name !== 'logistic') continue;
+    judge(bench, {
+      name: 'R_noop against DuckDB alone (sum of 30 columns, COPY of keys and a float)',
+      ours: median(parts.noop),
+      peer: median(parts.duckdb),
+      ratio: median(parts.noop.map((cpu, round) => parts.duckdb[round]! / cpu)),
+      wanted: 1 / 1.3,
+      unit: 'CPU µs/row',
+    });
+  }
+}
+
+async function nights(bench: Bench): Promise<void> {
+  const { models, data, python, rows } = bench;
+  const runs: NightlyRun[] = [];
+  for (const { name, model, shadow, wanted, files } of [
+    { name: 'logistic', model: models.logistic, shadow: models.logisticShadow, wanted: 1.3, files: FILES },
+    { name: 'MLP', model: models.mlp, shadow: models.mlpShadow, wanted: 1, files: FILES },
+    { name: 'trees 500 × 63', model: models.trees, shadow: models.treesShadow, wanted: 8, files: CORES },
+  ]) {
+    const pairs = await inTurn(bench, `${name}, nightly`, {
+      ours: async () => {
+        const night = await runNightly({ model, shadow, input: data, fileRows: rows / FILES });
+        runs.push(night);
+        return night;
+      },
+      peer: () => runPeer(python, model, data, { files, shadow }),
+    });
+    compare(bench, `${name}: rules, profile and a shadow in one pass, against numba`, pairs, wanted);
+  }
+  const delays = runs.map(({ loopDelay }) => loopDelay);
+  const max = Math.max(...delays.map(delay => delay.max));
+  const p99 = Math.max(...delays.map(delay => delay.p99));
+  limit(bench, { name: 'event loop of the pool, longest delay', ours: max, max: 50, unit: 'ms' });
+  limit(bench, { name: 'event loop of the pool, p99 of delays', ours: p99, max: 10, unit: 'ms' });
+}
+
+async function naiveLoop(bench: Bench): Promise<void> {
+  const { models, data } = bench;
+  const pairs = await inTurn(bench, 'MLP, naive row loop', {
+    ours: () => runOurs(models.mlp, data),
+    peer: () =>
+      runPart<{ rows: number; seconds: number; cpu_s: number; rss_mb: number }>('naive.ts', [
+        models.mlp,
+        join(data, 'part-0.parquet'),
+        join(WORK, 'naive.parquet'),
+      ]).then(({ rows, seconds, cpu_s, rss_mb }) => ({
+        rows,
+        seconds,
+        cpuUsPerRow: (cpu_s / rows) * 1e6,
+        rssMb: rss_mb,
+      })),
+  });
+  compare(bench, 'MLP, end to end, against a naive row loop', pairs, 4);
+}
+
+async function loading(bench: Bench): Promise<void> {
+  const loads: LoadParts[] = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    loads.push(await runPart<LoadParts>('parts.ts', ['load', bench.models.deepTrees]));
+  }
+  const ms = median(loads.map(load => load.ms));
+  limit(bench, { name: 'load of 500 × 255 leaves, compiled and compared', ours: ms, max: 500, unit: 'ms' });
+  bench.notes.push(`load of 500 × 255 leaves: ${Math.round(median(loads.map(load => load.cpuMs)))} ms of CPU time`);
+}
+
+/** Peers that take long or may not be there, and memory over ten times the rows. */
+async function slowPeers(bench: Bench): Promise<void> {
+  const { models, data, options } = bench;
+  for (const { name, script, packages, wanted } of [
+    { name: 'Spark local', script: 'spark_peer.py', packages: ['pyspark', ...PEERS, 'pandas'], wanted: 4 },
+    { name: 'Ray Data', script: 'ray_peer.py', packages: ['ray[data]', ...PEERS, 'pandas'], wanted: 2 },
+  ]) {
+    try {
+      const python = preparePython(script.replace('_peer.py', '-venv'), packages, options.log);
+      const pairs = await inTurn(bench, `MLP, ${name}`, {
+        ours: () => runOurs(models.mlp, data),
+        peer: () => runScript(python, script, [models.mlp, data, join(WORK, script.replace('.py', ''))]),
+      });
+      compare(bench, `MLP, end to end, against ${name}`, pairs, wanted);
+    } catch (error) {
+      bench.notes.push(`${name} was not measured: ${error instanceof Error ? error.message.split('\n')[0] : error}`);
+    }
+  }
+  const once = await runOurs(models.logistic, data);
+  const tenTimes = await runOurs(models.logistic, await repeatRows(data, 10));
+  judge(bench, {
+    name: `peak RSS from ${once.rows.toLocaleString('en')} to ${tenTimes.rows.toLocaleString('en')} rows`,
+    ours: tenTimes.rssMb,
+    peer: once.rssMb,
+    ratio: once.rssMb / tenTimes.rssMb,
+    wanted: 1 / 1.2,
+    unit: 'MB',
+  });
+}
+
+interface Pair {
+  readonly ours: Run;
+  readonly peer: Run;
+}
+
+async function inTurn(
+  bench: Bench,
+  name: string,
+  sides: { readonly ours: () => Promise<Run>; readonly peer: () => Promise<Run> },
+): Promise<readonly Pair[]> {
+  const pairs: Pair[] = [];
+  for (let round = 0; round < ROUNDS; round++) {
+    const ours = await sides.ours();
+    const peer = await sides.peer();
+    bench.options.log(`${name}, round ${round + 1}: ${described(ours)} against ${described(peer)}`);
+    pairs.push({ ours, peer });
+  }
+  return pairs;
+}
+
+function compare(bench: Bench, name: string, pairs: readonly Pair[], wanted: number): void {
+  const of = (pick: (pair: Pair) => number) => median(pairs.map(pick));
+  judge(bench, {
+    name,
+    ours: of(({ ours }) => perSecond(ours)),
+    peer: of(({ peer }) => perSecond(peer)),
+    ratio: of(({ ours, peer }) => perSecond(ours) / perSecond(peer)),
+    wanted,
+    unit: 'rows/s',
+  });
+  judge(bench, {
+    name: `${name}: CPU`,
+    ours: of(({ ours }) => ours.cpuUsPerRow),
+    peer: of(({ peer }) => peer.cpuUsPerRow),
+    ratio: of(({ ours, peer }) => peer.cpuUsPerRow / ours.cpuUsPerRow),
+    wanted,
+    unit: 'CPU µs/row',
+  });
+}
+
+/** Something that must stay below a bound. */
+function limit(bench: Bench, found: { name: string; ours: number; max: number; unit: string }): void {
+  const { name, ours, max, unit } = found;
+  judge(bench, { name, ours, peer: max, ratio: max / ours, wanted: 1, unit });
+}
+
+function judge(bench: Bench, ratio: Omit<Ratio, 'met'>): void {
+  bench.ratios.push({ ...ratio, met: ratio.ratio >= ratio.wanted });
+}
+
+function worst(pairs: readonly Pair[], pick: (run: Run) => number): number {
+  return Math.max(...pairs.map(({ ours }) => pick(ours)));
+}
+
+function perSecond({ rows, seconds }: Run): number {
+  return rows / seconds;
+}
+
+function described({ rows, seconds, cpuUsPerRow, rssMb }: Run): string {
+  return `${Math.round(rows / seconds)} rows/s, ${cpuUsPerRow.toFixed(2)} CPU µs/row, ${Math.round(rssMb)} MB`;
 }
 
 function median(values: readonly number[]): number {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)]!;
-}
-
-/** A virtual environment in the cache, made once. */
-function preparePython(log: (line: string) => void): string {
-  const folder = join(CACHE, 'venv');
-  const python = join(folder, 'bin', 'python');
-  if (!existsSync(python)) {
-    log('making a Python environment with the peers');
-    execFileSync('python3', ['-m', 'venv', folder], { stdio: 'ignore' });
-    execFileSync(python, ['-m', 'pip', 'install', '-q', 'pyarrow', 'onnxruntime', 'numpy'], { stdio: 'ignore' });
-  }
-  return python;
-}
-
-/** Keys, 10 normal, 10 rounded and 10 count features, in 8 files; from hashes, so equal on every machine. */
-async function generateRows(rows: number, log: (line: string) => void): Promise<string> {
-  const folder = join(WORK, `rows-${rows}`);
-  const done = join(folder, '_SUCCESS');
-  if (existsSync(done)) return folder;
-  log(`generating ${rows} rows`);
-  await rm(folder, { recursive: true, force: true });
-  await mkdir(folder, { recursive: true });
-  const instance = await DuckDBInstance.create(':memory:');
-  const connection = await instance.connect();
-  const uniform = (k: number) => `((hash(i * 37 + ${k}) >> 11)::DOUBLE / 9007199254740992.0)`;
-  const columns = FEATURES.map((name, k) => {
-    if (k < 10) return `sqrt(-2 * ln(${uniform(k)} + 1e-12)) * cos(6.2831853 * ${uniform(k + 100)}) AS ${name}`;
-    return k < 20
-      ? `round((${uniform(k)} - 0.5) * 6, 2) AS ${name}`
-      : `floor(pow(${uniform(k)}, 3) * 12) - 2 AS ${name}`;
-  }).map(column => column.replace(/^(.*) AS (\w+)$/, '($1)::FLOAT AS $2'));
-  const files = 8;
-  for (let file = 0; file < files; file++) {
-    const range = `range(${(file * rows) / files}, ${((file + 1) * rows) / files})`;
-    await connection.run(
-      `COPY (SELECT (i * 7919 + 13)::BIGINT AS id, TIMESTAMP '2026-01-01' + to_microseconds(i * 1000003) AS ts,
-        ${columns.join(', ')} FROM ${range} t(i))
-       TO '${join(folder, `part-${file}.parquet`)}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 122880)`,
-    );
-  }
-  instance.closeSync();
-  await writeFile(done, '');
-  return folder;
+  return [...values].sort((a, b) => a - b)[Math.floor(values.length / 2)]!;
 }

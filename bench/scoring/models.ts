@@ -1,9 +1,17 @@
 /** The models of the scoring bench, built without Python so that a run needs nothing else for them. */
 import { ensembleOf, type TreeNode } from '../../src/engine/trees/ensemble.ts';
-import { gemmBlock, joinBlocks, sigmoidBlock, treeRegressorBlock } from '../../src/onnx/blocks.ts';
+import {
+  concatBlock,
+  gemmBlock,
+  joinBlocks,
+  oneHotBlock,
+  sigmoidBlock,
+  treeRegressorBlock,
+} from '../../src/onnx/blocks.ts';
 import { buildModel, buildNode, buildValue } from '../../src/onnx/build.ts';
+import { FEATURES as NAMES, SEGMENTS } from './data.ts';
 
-const FEATURES = 30;
+const FEATURES = NAMES.length;
 
 /** One fixed sequence per model, so that every run scores the same one. */
 function randomNumbers(seed: number): () => number {
@@ -35,6 +43,33 @@ export function denseModel(sizes: readonly number[], seed: number): Uint8Array {
   return buildModel({
     ...joinBlocks(blocks),
     inputs: [buildValue('x', 'float32', ['N', FEATURES])],
+    outputs: [buildValue('p', 'float32', ['N', 1])],
+  });
+}
+
+/** Answers its first input: what is measured with it is everything but a model. */
+export function noModel(): Uint8Array {
+  const weights = Array.from({ length: FEATURES }, (_, index) => (index === 0 ? 1 : 0));
+  return buildModel({
+    ...gemmBlock({ input: 'x', output: 'p', weights, bias: [0] }),
+    inputs: [buildValue('x', 'float32', ['N', FEATURES])],
+    outputs: [buildValue('p', 'float32', ['N', 1])],
+  });
+}
+
+/** Logistic regression over an input per feature and one text, one-hot encoded. */
+export function namedModel(seed: number): Uint8Array {
+  const random = randomNumbers(seed);
+  const weights = Array.from({ length: FEATURES + SEGMENTS.length }, () => random() - 0.5);
+  const blocks = joinBlocks([
+    oneHotBlock({ input: 'seg', output: 'hot', categories: { strings: SEGMENTS } }),
+    concatBlock({ inputs: [...NAMES, 'hot'], output: 'x' }),
+    gemmBlock({ input: 'x', output: 'z', weights, bias: [0.01] }),
+    sigmoidBlock({ input: 'z', output: 'p' }),
+  ]);
+  return buildModel({
+    ...blocks,
+    inputs: [...NAMES.map(name => buildValue(name, 'float32', ['N', 1])), buildValue('seg', 'string', ['N', 1])],
     outputs: [buildValue('p', 'float32', ['N', 1])],
   });
 }

@@ -1,0 +1,48 @@
+"""Spark on this machine alone: a pandas function over batches. python spark_peer.py MODEL INPUT_FOLDER OUTPUT_FOLDER"""
+
+import json
+import resource
+import sys
+import time
+
+from pyspark.sql import SparkSession
+from pyspark.sql.functions import col
+
+FEATURES = [f"f{i}" for i in range(30)]
+
+
+def main(model, folder, output):
+    started = time.time()
+    spark = (
+        SparkSession.builder.master("local[*]")
+        .config("spark.driver.memory", "4g")
+        .config("spark.sql.execution.arrow.maxRecordsPerBatch", "2048")
+        .config("spark.ui.enabled", "false")
+        .getOrCreate()
+    )
+
+    def score(batches):
+        import numpy as np
+        import onnxruntime as ort
+        import pandas as pd
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = 1
+        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        name, result = session.get_inputs()[0].name, session.get_outputs()[-1].name
+        for batch in batches:
+            features = np.ascontiguousarray(batch[FEATURES].to_numpy(np.float32))
+            scores = session.run([result], {name: features})[0].reshape(len(batch), -1)[:, -1]
+            yield pd.DataFrame({"id": batch["id"], "ts": batch["ts"], "score": scores})
+
+    table = spark.read.parquet(folder).select(col("id"), col("ts"), *FEATURES)
+    table.mapInPandas(score, "id long, ts timestamp_ntz, score float").write.mode("overwrite").parquet(output)
+    rows = spark.read.parquet(output).count()
+    spark.stop()
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    cpu = sum(u.ru_utime + u.ru_stime for u in usage)
+    rss = sum(u.ru_maxrss for u in usage) / 1024
+    print(json.dumps({"seconds": time.time() - started, "rows": rows, "cpu_s": cpu, "rss_mb": rss}))
+
+
+main(*sys.argv[1:4])
