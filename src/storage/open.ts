@@ -1,5 +1,5 @@
 /** From the place a person wrote down to the store behind it. */
-import { mkdirSync, statSync } from 'node:fs';
+import { mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { LocalStore } from './local.ts';
 import { causeOf, type ObjectStore } from './object-store.ts';
@@ -27,17 +27,13 @@ export function openStore(place: string, options: StoreOptions = {}): ObjectStor
 }
 
 function makeFolder(folder: string, place: string): void {
-  const found = statSync(folder, { throwIfNoEntry: false });
-  if (found?.isDirectory() === true) return;
-  const store = `store ${JSON.stringify(place)}`;
-  const next = 'name another place as `store:` in almanac.yaml or as ALMANAC_STORE';
-  if (found !== undefined) throw new Error(`${store}: expected a folder, found a file, which stays as it is: ${next}`);
   try {
     mkdirSync(folder, { recursive: true });
   } catch (error) {
-    throw new Error(`${store}: the folder cannot be created: ${causeOf(error)}. Free the way to it, or ${next}`, {
-      cause: error,
-    });
+    const message =
+      `store ${JSON.stringify(place)}: the folder cannot be created: ${causeOf(error)}. Nothing was changed: free the way ` +
+      'to it, or name another place as `store:` in almanac.yaml or as ALMANAC_STORE';
+    throw new Error(message, { cause: error });
   }
 }
 
