@@ -111,6 +111,7 @@ monitor:
   quality: { metric: ${metric}, min: null }
 
 retrain:
+  # also behind_probe, drift, age: 90d; \`almanac backtest\` shows what a policy would have done
   when: [quality_below, drift_with_loss]
   cooldown: 7d
   budget: 4 per 30d
