@@ -130,7 +130,11 @@ async function assertUsage(options: ScoreFileOptions): Promise<void> {
   if (options.baseline !== undefined && !existsSync(options.baseline)) {
     throw usage(`${options.baseline}: there is no such baseline; leave --baseline out to freeze one from the input`);
   }
-  for (const [name, value] of Object.entries({ processes: options.processes, 'batch-rows': options.batchRows })) {
+  const { processes, batchRows, tableVersion } = options;
+  if (tableVersion !== undefined && !(Number.isInteger(tableVersion) && tableVersion >= 0)) {
+    throw usage('--table-version wants the number of a version, 0 or above');
+  }
+  for (const [name, value] of Object.entries({ processes, 'batch-rows': batchRows })) {
     if (value !== undefined && !(Number.isInteger(value) && value > 0)) throw usage(`--${name} wants a whole number`);
   }
   if (!existsSync(options.output)) return;

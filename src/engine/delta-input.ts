@@ -35,7 +35,9 @@ export async function readDeltaInput(folder: string, options: DeltaInputOptions)
   if (version > newest) throw refused(folder, `version ${version} is wanted, the newest is ${newest}`);
   const snapshot = new Snapshot(`${folder} at version ${version}`);
   for (const action of await actionsUpTo(folder, log, version, options)) snapshot.apply(action);
-  return { version, files: await snapshot.files(folder) };
+  const files = await snapshot.files(folder);
+  if (files.length === 0) throw refused(folder, `it has no files at version ${version}`);
+  return { version, files };
 }
 
 interface Log {

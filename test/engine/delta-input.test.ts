@@ -112,6 +112,15 @@ test.each([
   await expect(reading).rejects.toMatchObject({ kind: 'bad_input' });
 });
 
+test('a table whose rows are all deleted says so', async () => {
+  const table = await threeFiles('emptied');
+  const removed = ['a%20b', 'c'].map(name => ({
+    remove: { path: `day=2026-01-0${name === 'c' ? 2 : 1}/${name}.parquet` },
+  }));
+  await commit(table, 2, removed);
+  await expect(readDeltaInput(table, { readCheckpoint: noCheckpoint })).rejects.toThrow(/no files at version 2/);
+});
+
 test('a file that is gone, or has another size than the log says, is no input', async () => {
   const table = await threeFiles('damaged');
   const path = join(table, 'day=2026-01-02/c.parquet');
