@@ -56,10 +56,11 @@ export async function run({ full, data, log }: BenchOptions): Promise<BenchResul
       timeRatio(`${name}, CPU time of all threads`, pairs, measured => measured.cpuSeconds),
       aucRatio('gbdt, AUC on 100k unseen rows', pairs),
     ];
-    for (const file of data === null ? [] : REAL_DATA) {
+    const files = data === null ? [] : REAL_DATA.map(file => ({ file, path: join(data, file) }));
+    for (const { file, path } of files) {
       const splits: Pair[] = [];
       for (let split = 1; split <= SPLITS; split++) {
-        const { rows, features } = await writeReal(folder, join(data, file), split);
+        const { rows, features } = await writeReal(folder, path, split);
         splits.push(await train(rows, features, `${file}, split ${split}`));
       }
       ratios.push(aucRatio(`gbdt, AUC on a third of ${file}`, splits));
