@@ -72,20 +72,20 @@ export function logFormat<Body>(prefix: string, schema: LogSchema<Body>): ChainF
     name: prefix,
     entryKey: number => keys.logEntry(prefix, number),
     segmentKey: first => keys.logSegment(prefix, first),
-    parse: (text, number) => parseEntry(text, { number, key: keys.logEntry(prefix, number), schema }),
+    parse: (text, number) => parseEntry(text, { number, prefix, schema }),
   };
 }
 
 function parseEntry<Body>(
   text: string,
-  expected: { readonly number: number; readonly key: string; readonly schema: LogSchema<Body> },
+  expected: { readonly number: number; readonly prefix: string; readonly schema: LogSchema<Body> },
 ): LogEntry<Body> {
   if (!text.endsWith('\n')) throw new Error(`the entry is cut short after ${text.length} characters`);
   const entry: unknown = JSON.parse(text);
   if (!isEnvelope(entry)) throw new Error('the entry lacks one of schema, number, prevHash, commit, at, body');
   if (entry.number !== expected.number) throw new Error(`the entry calls itself number ${entry.number}`);
   const { number, prevHash, commit, at } = entry;
-  return { number, prevHash, commit, at, body: upgraded(entry, expected.key, expected.schema) };
+  return { number, prevHash, commit, at, body: upgraded(entry, expected.prefix, expected.schema) };
 }
 
 interface Envelope extends Linked {
@@ -108,7 +108,10 @@ function isEnvelope(value: unknown): value is Envelope {
   );
 }
 
-function upgraded<Body>(entry: Envelope, key: string, schema: LogSchema<Body>): Body {
+function upgraded<Body>(entry: Envelope, prefix: string, schema: LogSchema<Body>): Body {
+  // The schema's name and version say what the body is; it was written by this code from that type.
+  if (entry.schema === `${schema.name}/${schema.version}`) return entry.body as Body;
+  const key = keys.logEntry(prefix, entry.number);
   const [name, written] = entry.schema.split('/');
   const version = Number(written);
   if (name !== schema.name || !Number.isInteger(version) || version < 1) {
@@ -124,6 +127,5 @@ function upgraded<Body>(entry: Envelope, key: string, schema: LogSchema<Body>): 
   }
   let body = entry.body;
   for (const upgrade of schema.upgrades.slice(version - 1)) body = upgrade(body as never);
-  // The schema's name and version say what the body is; it was written by this code from that type.
   return body as Body;
 }
