@@ -2,7 +2,8 @@
  * The arguments of the row function: SQL expressions over the transformed rows whose vectors JavaScript sees. Two users of
  * the same expression share one argument, so a column is decoded and copied once, however many models and rules read it.
  */
-import { BIGINT, DOUBLE, type DuckDBType, ENUM, FLOAT, INTEGER, TIMESTAMP, TINYINT, VARCHAR } from '@duckdb/node-api';
+import type { DuckDBType } from '@duckdb/node-api';
+import { BIGINT, DOUBLE, ENUM, FLOAT, INTEGER, TIMESTAMP, TINYINT, VARCHAR } from './duckdb-api.ts';
 import { EngineFault } from './fault.ts';
 import type { ColumnInfo } from './job.ts';
 import { identifier, literal } from './sql.ts';

@@ -4,7 +4,8 @@
  *
  * `run()` and `COPY` throw on errors; `stream()` does not (it just ends), so streams are for callers who count rows.
  */
-import { type DuckDBConnection, DuckDBInstance, type DuckDBScalarFunction, type JS } from '@duckdb/node-api';
+import type { DuckDBConnection, DuckDBInstance, DuckDBScalarFunction, JS } from '@duckdb/node-api';
+import * as duckdb from './duckdb-api.ts';
 import { EngineFault, saysOutOfMemory } from './fault.ts';
 import type { ColumnInfo } from './job.ts';
 import { literal } from './sql.ts';
@@ -31,7 +32,7 @@ export class DuckDbSession {
   }
 
   static async open(options: SessionOptions): Promise<DuckDbSession> {
-    const instance = await DuckDBInstance.create(':memory:', { threads: '1' });
+    const instance = await duckdb.DuckDBInstance.create(':memory:', { threads: '1' });
     const session = new DuckDbSession(instance, await instance.connect());
     // The order matters: what is set after the lock is refused, and the lock itself comes last.
     const settings = [

@@ -1,6 +1,7 @@
 /** Prediction columns as SQL over the value `p` that the row function returns, one per model or one array of them. */
-import { ARRAY, DOUBLE, type DuckDBType, FLOAT } from '@duckdb/node-api';
+import type { DuckDBType } from '@duckdb/node-api';
 import { predictionColumns, type Signature } from '../domain/signature.ts';
+import { ARRAY, DOUBLE, FLOAT } from './duckdb-api.ts';
 import { EngineFault } from './fault.ts';
 import { predictionWidth } from './scorer.ts';
 import { identifier, literal } from './sql.ts';

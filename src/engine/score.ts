@@ -10,9 +10,10 @@
  *                                   └─ profile
  */
 import { join } from 'node:path';
-import { BIGINT, type DuckDBDataChunk, type DuckDBVector, FLOAT, VARCHAR } from '@duckdb/node-api';
+import type { DuckDBDataChunk, DuckDBVector } from '@duckdb/node-api';
 import { locateDamage } from './damage.ts';
 import type { DuckDbSession } from './duckdb.ts';
+import { BIGINT, FLOAT, VARCHAR } from './duckdb-api.ts';
 import { EngineFault } from './fault.ts';
 import { writeWhole } from './files.ts';
 import type { ChunkReceipt, ScoreChunkJob, WrittenFile } from './job.ts';

@@ -1,6 +1,7 @@
 /** JavaScript functions over DuckDB's vectors, and statements that call them. */
-import { type DuckDBDataChunk, DuckDBScalarFunction, type DuckDBType, type DuckDBVector } from '@duckdb/node-api';
+import type { DuckDBDataChunk, DuckDBType, DuckDBVector } from '@duckdb/node-api';
 import type { DuckDbSession } from './duckdb.ts';
+import { DuckDBScalarFunction } from './duckdb-api.ts';
 
 export interface SqlFunction {
   readonly name: string;

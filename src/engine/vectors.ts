@@ -8,8 +8,9 @@
  * Where a validity bit is 0 the item is arbitrary (0, or what was there before): whoever reads `items` patches the rows of
  * `nullRows`, or a NULL becomes a number.
  */
-import { type DuckDBDataChunk, type DuckDBType, DuckDBTypeId, type DuckDBVector } from '@duckdb/node-api';
+import type { DuckDBDataChunk, DuckDBType, DuckDBVector } from '@duckdb/node-api';
 import native, { type DataChunk, type Vector } from '@duckdb/node-bindings';
+import { DuckDBTypeId } from './duckdb-api.ts';
 
 export type NumberArray =
   | Float32Array
@@ -33,7 +34,7 @@ interface ItemArray {
 }
 
 /** How the items of a vector lie in memory, for the types whose bytes are read without the binding's classes. */
-const PLAIN: ReadonlyMap<DuckDBTypeId, ItemArray> = new Map<DuckDBTypeId, ItemArray>([
+const PLAIN: ReadonlyMap<number, ItemArray> = new Map<number, ItemArray>([
   [DuckDBTypeId.TINYINT, Int8Array],
   [DuckDBTypeId.SMALLINT, Int16Array],
   [DuckDBTypeId.INTEGER, Int32Array],

@@ -1,16 +1,6 @@
 /** How a DuckDB column enters the profile: as which kind, by which expression, as which vector. */
-import {
-  BIGINT,
-  DATE,
-  DOUBLE,
-  type DuckDBType,
-  FLOAT,
-  INTEGER,
-  SMALLINT,
-  TIMESTAMP,
-  TIMESTAMPTZ,
-  TINYINT,
-} from '@duckdb/node-api';
+import type { DuckDBType } from '@duckdb/node-api';
+import { BIGINT, DATE, DOUBLE, FLOAT, INTEGER, SMALLINT, TIMESTAMP, TIMESTAMPTZ, TINYINT } from '../duckdb-api.ts';
 import type { ColumnInfo } from '../job.ts';
 import { identifier } from '../sql.ts';
 import type { ProfiledColumn } from './profiler.ts';

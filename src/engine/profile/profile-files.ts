@@ -3,9 +3,10 @@
  * accumulators through a JavaScript scalar function; category columns are grouped by DuckDB, which is faster than any loop
  * over texts. When rows are scored, the scoring scan feeds the same profiler and this file is not used.
  */
-import { BIGINT, DOUBLE, DuckDBScalarFunction, type DuckDBType, ENUM, TINYINT } from '@duckdb/node-api';
+import type { DuckDBType } from '@duckdb/node-api';
 import type { Profile } from '../../domain/profile.ts';
 import type { DuckDbSession } from '../duckdb.ts';
+import { BIGINT, DOUBLE, DuckDBScalarFunction, ENUM, TINYINT } from '../duckdb-api.ts';
 import { EngineFault } from '../fault.ts';
 import { identifier, literal, pathLiteral, readerCall } from '../sql.ts';
 import { outputItems, Vectors } from '../vectors.ts';

@@ -2,8 +2,8 @@
  * The same sample of a relation's rows every time, with the extremes of all its rows, from one scan. Rows are chosen by
  * their number (the engine has one thread, so numbers are stable) through a hash that spreads neighbours evenly.
  */
-import { TINYINT } from '@duckdb/node-api';
 import type { DuckDbSession } from '../duckdb.ts';
+import { TINYINT } from '../duckdb-api.ts';
 import { SqlFunctions } from '../sql-functions.ts';
 import { outputItems, Vectors } from '../vectors.ts';
 import type { ProfileArgument } from './columns.ts';

@@ -3,9 +3,9 @@
  * its own labels by key, and ends in one Parquet file in the order of the partitions.
  */
 import { join } from 'node:path';
-import { DuckDBScalarFunction, FLOAT } from '@duckdb/node-api';
 import { ArgumentList } from '../arguments.ts';
 import { DuckDbSession } from '../duckdb.ts';
+import { DuckDBScalarFunction, FLOAT } from '../duckdb-api.ts';
 import { EngineFault } from '../fault.ts';
 import { writeWhole } from '../files.ts';
 import type { LabelSource, MaterialiseJob, RuleCount, TrainingSet } from '../job.ts';
