@@ -17,6 +17,9 @@ import { lastLine, type Peer, type PeerName, peerNames, preparePeer, runPeer } f
 
 const ROUNDS = 3;
 const MEMORY_MB_MAX = 2048;
+/** The slow peers take two minutes on a quiet machine; on a busy one the bench still ends within 20. */
+const PEER_MS_MAX = 300_000;
+const PEER_MS_MAX_FULL = 3_600_000;
 
 interface Report {
   readonly ratios: Ratio[];
@@ -38,7 +41,7 @@ export async function run(options: BenchOptions): Promise<BenchResult & { peakRs
     else peers[name] = peer;
   }
   await compareKernels(data, peers, report, options.log);
-  await compareProcesses(data, peers, report, options.log);
+  await compareProcesses(data, peers, report, options);
   await measureAlone(data, report, options);
   return { bench: 'judgement', rounds: ROUNDS, ...report };
 }
@@ -89,14 +92,17 @@ function cpuOf(parts: readonly PartCost[], report: Report): number {
 }
 
 async function profileWithNumba(peer: Peer, files: readonly string[]): Promise<number> {
-  const { parts } = (await runPeer(peer, 'profile_numba.py', files)) as Cost & { parts: readonly PartCost[] };
+  const { parts } = (await runPeer(peer, { script: 'profile_numba.py', args: files, msMax: PEER_MS_MAX })) as Cost & {
+    parts: readonly PartCost[];
+  };
   const rows = parts.reduce((total, part) => total + part.rows, 0);
   if (rows !== FILES * ROWS_PER_FILE) throw new Error(`numba profiled ${rows} rows`);
   return parts.reduce((total, part) => total + part.cpu, 0);
 }
 
 /** Whole processes over one file, with and against another. */
-async function compareProcesses(data: Data, peers: Peers, report: Report, log: BenchOptions['log']): Promise<void> {
+async function compareProcesses(data: Data, peers: Peers, report: Report, { full, log }: BenchOptions): Promise<void> {
+  const msMax = full ? PEER_MS_MAX_FULL : PEER_MS_MAX;
   const [reference = '', current = ''] = data.files;
   const ready = `${CACHE}/reference-profile.json`;
   await judge(data, [reference, '-', ready], report);
@@ -105,14 +111,14 @@ async function compareProcesses(data: Data, peers: Peers, report: Report, log: B
     if (peer === undefined) return null;
     log(`running ${name}`);
     try {
-      const cost = await runPeer(peer, script, args);
+      const cost = await runPeer(peer, { script, args, msMax });
       log(`${name}: ${JSON.stringify(cost)}`);
       report.notes.push(
         `${name}: ${cost.wall.toFixed(1)} s, ${cost.cpu.toFixed(1)} CPU s, ${Math.round(cost.rssMb)} MB`,
       );
       return cost;
     } catch (error) {
-      report.notes.push(`no comparison: ${name} is installed but failed: ${lastLine(error)}`);
+      report.notes.push(`no comparison: ${name} is installed but gave no answer: ${lastLine(error)}`);
       return null;
     }
   };

@@ -9,7 +9,6 @@ import type { Cost } from './cost.ts';
 const run = promisify(execFile);
 const FOLDER = fileURLToPath(new URL('../../.cache/bench-judgement/peers', import.meta.url));
 const INSTALL_MS_MAX = 300_000;
-const RUN_MS_MAX = 600_000;
 
 /** Versions as measured; what they need of older packages is pinned with them. */
 const REQUIREMENTS = {
@@ -50,11 +49,14 @@ export async function preparePeer(name: PeerName, log: (line: string) => void): 
 }
 
 /** Runs a script of `peers/` to its end: the whole process, imports included. */
-export async function runPeer({ python }: Peer, script: string, args: readonly string[]): Promise<Cost> {
+export async function runPeer(
+  { python, name }: Peer,
+  { script, args, msMax }: { readonly script: string; readonly args: readonly string[]; readonly msMax: number },
+): Promise<Cost> {
   const path = fileURLToPath(new URL(`peers/${script}`, import.meta.url));
   const began = performance.now();
   const { stdout } = await run(python, [path, ...args], {
-    timeout: RUN_MS_MAX,
+    timeout: msMax,
     maxBuffer: 2 ** 26,
     cwd: FOLDER,
     env: {
@@ -63,11 +65,14 @@ export async function runPeer({ python }: Peer, script: string, args: readonly s
       WHYLOGS_NO_ANALYTICS: 'True',
       GX_ANALYTICS_ENABLED: 'False',
     },
+  }).catch((error: unknown) => {
+    const stopped = error instanceof Error && 'killed' in error && error.killed === true;
+    throw stopped ? new Error(`${name} was stopped after ${msMax / 1000} s`, { cause: error }) : error;
   });
   return { ...JSON.parse(stdout.trimEnd().split('\n').at(-1)!), wall: (performance.now() - began) / 1000 };
 }
 
 export function lastLine(error: unknown): string {
-  const text = error instanceof Error && 'stderr' in error ? String(error.stderr) : String(error);
+  const text = error instanceof Error && 'stderr' in error ? String(error.stderr) : `${error}`;
   return text.trimEnd().split('\n').at(-1)?.slice(0, 300) ?? 'unknown';
 }

@@ -20,6 +20,8 @@ const columns = Object.keys(baseline.columns);
 const scan = await timed(() =>
   profileFiles(session, { dataset: 'bench', kind: 'window', baseline, baselineDigest: 'bench', files, columns }),
 );
+// Before the keys, whose pass sorts on disk and may take what memory the session has.
+const rssMb = process.resourceUsage().maxRSS / 1024;
 const problem = incomplete(scan.result);
 if (problem !== null) throw new Error(`the profile is incomplete: ${problem}`);
 const path = join(scratch, 'keys.parquet');
@@ -34,7 +36,7 @@ process.stdout.write(
     cpu: scan.cpu,
     wall: scan.wall,
     rows: scan.result.rows,
-    rssMb: process.resourceUsage().maxRSS / 1024,
+    rssMb,
     keysCpu: keys.cpu,
     duplicates: keys.result,
   })}\n`,
