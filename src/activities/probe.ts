@@ -46,7 +46,6 @@ export async function judgeByProbe(
   if (trigger?.kind !== 'behind_probe' || definition.task !== 'binary') return [];
   const version = await services.catalog.version(cohort.model, cohort.version);
   const own = await services.catalog.definition(version.definition);
-  const learned = (await services.catalog.run(cohort.model, version.run))?.rows.train ?? Number.POSITIVE_INFINITY;
   const earlier = await earlierPartitions(services, own, cohort.partitions);
   if (earlier.length === 0) {
     const reason = `no labelled partitions before ${cohort.partitions[0]} for a probe to learn from`;
@@ -54,7 +53,7 @@ export async function judgeByProbe(
   }
   try {
     const rows = await inScratch(services, folder =>
-      scoreBoth(services, { definition: own, bundle: version.bundle, earlier, learned, cohort, folder }, work),
+      scoreBoth(services, { definition: own, bundle: version.bundle, earlier, cohort, folder }, work),
     );
     const { metric, minRows } = definition.monitor.quality;
     return judgeProbe({
@@ -95,14 +94,12 @@ async function scoreBoth(
     readonly definition: ModelDefinition;
     readonly bundle: string;
     readonly earlier: readonly string[];
-    /** Rows the version has learned from. */
-    readonly learned: number;
     readonly cohort: ProbedCohort;
     readonly folder: string;
   },
   work: Work,
 ) {
-  const { definition, bundle, earlier, learned, cohort, folder } = input;
+  const { definition, bundle, earlier, cohort, folder } = input;
   const { contract, data, task, train } = definition;
   const limits = { deadlineMs: probeMs, signal: work.signal };
   const foldersOf = async (name: string) => {
@@ -113,7 +110,7 @@ async function scoreBoth(
   const set = await services.engine.run(
     'materialise',
     {
-      partitions: sampled(newest(await presentPartitions(services, definition, earlier, work), learned), train.seed),
+      partitions: sampled(await presentPartitions(services, definition, earlier, work), train.seed),
       transform: data.transform,
       contract,
       outputFolder: await foldersOf('rows'),
@@ -163,16 +160,6 @@ async function scoreBoth(
   const { labels, scores } = await readEvaluation(evaluation);
   const scoresOf = (number: number) => scores.find(one => one.version === number)?.values ?? new Float64Array();
   return { labels, championScores: scoresOf(cohort.version), probeScores: scoresOf(0) };
-}
-
-/** The newest partitions with as many rows as the version has learned from; more would put any probe ahead. */
-function newest(partitions: readonly LabelledPartition[], rowsWanted: number): readonly LabelledPartition[] {
-  let rows = 0;
-  const first = partitions.findLastIndex(partition => {
-    rows += partition.rows;
-    return rows >= rowsWanted;
-  });
-  return partitions.slice(Math.max(0, first));
 }
 
 function sampled(partitions: readonly LabelledPartition[], seed: number): readonly LabelledPartition[] {

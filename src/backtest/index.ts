@@ -154,7 +154,7 @@ class Models {
   readonly #options: BacktestOptions;
   readonly #scorers = new Map<number, Scorer>();
   readonly #scores = new Map<string, Float32Array>();
-  readonly #probes = new Map<string, Float32Array>();
+  readonly #probes = new Map<number, Float32Array>();
 
   constructor(options: BacktestOptions) {
     this.#options = options;
@@ -175,13 +175,12 @@ class Models {
     return scores;
   };
 
-  readonly #probe = async (window: number, learned: number): Promise<Float32Array> => {
-    const key = `${learned}/${window}`;
-    const known = this.#probes.get(key);
+  readonly #probe = async (window: number): Promise<Float32Array> => {
+    const known = this.#probes.get(window);
     if (known !== undefined) return known;
-    const scorer = await this.#options.probe!.fit(probeRows(this.#options, window, learned));
+    const scorer = await this.#options.probe!.fit(probeRows(this.#options, window));
     const scores = await scorer.score(windowRows(this.#options, window));
-    this.#probes.set(key, scores);
+    this.#probes.set(window, scores);
     return scores;
   };
 

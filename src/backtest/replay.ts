@@ -40,8 +40,8 @@ export interface ReplayPlan {
 
 /** Scores of one window by the model trained for the windows from `trainedBefore` on. */
 export type Scores = (trainedBefore: number, window: number) => Promise<Float32Array>;
-/** Scores of one window by a small model of the `learned` labelled windows before it. */
-export type ProbeScores = (window: number, learned: number) => Promise<Float32Array>;
+/** Scores of one window by a small model of the labelled windows before it. */
+export type ProbeScores = (window: number) => Promise<Float32Array>;
 
 export interface ReplayedWindow {
   readonly window: number;
@@ -154,14 +154,9 @@ export function trainingRows(plan: ReplayPlan, trainedBefore: number): History {
   return rowsOfWindows(plan, Math.max(0, end - plan.trainingWindows), end);
 }
 
-/** Windows that a model which serves from `trainedBefore` on has learned from. */
-function windowsLearned(plan: ReplayPlan, trainedBefore: number): number {
-  return Math.min(plan.trainingWindows, trainedBefore - plan.labelLag - plan.holdoutWindows);
-}
-
-/** Rows the probe of a window learns from: the newest labelled ones before it, none held out. */
-export function probeRows(plan: ReplayPlan, window: number, learned: number): History {
-  return rowsOfWindows(plan, Math.max(0, window - learned), window);
+/** Rows the probe of a window learns from: as many as a training would take, up to the window, none held out. */
+export function probeRows(plan: ReplayPlan, window: number): History {
+  return rowsOfWindows(plan, Math.max(0, window - plan.trainingWindows), window);
 }
 
 export function windowRows(plan: Pick<ReplayPlan, 'history' | 'windows'>, window: number): History {
@@ -223,8 +218,7 @@ async function judgeWindow(
     metric,
     labels,
     championScores: champion,
-    // As many windows as the champion has learned from: a probe of more rows would be ahead without any change.
-    probeScores: await probe(window, windowsLearned(plan, server)),
+    probeScores: await probe(window),
     margin: trigger.margin,
     minRows,
     probe: 'a small model of the newest labelled rows',
