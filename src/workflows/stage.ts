@@ -32,9 +32,6 @@ export interface StageTracker {
   deadline(time: string): void;
 }
 
-/** The run's own tracker; every run has a module of its own. */
-let current: StageTracker | null = null;
-
 /** Registers the Query and names the run in searches. Call it before the first `await`. */
 export function trackStage(of: { model: string; version?: number; partition?: string }): StageTracker {
   let status: Status = { model: of.model, stage: 'starting', next: null, facts: {} };
@@ -50,7 +47,7 @@ export function trackStage(of: { model: string; version?: number; partition?: st
     const next = status.next === null ? [] : ['', `**Next:** ${status.next}`];
     setCurrentDetails([`**${status.stage}**`, '', ...facts, ...next, '', page].join('\n'));
   };
-  current = {
+  return {
     enter: (stage, facts = {}, next = null) => {
       status = { ...status, stage, next, facts: { ...status.facts, ...facts } };
       upsertSearchAttributes([{ key: stateKey, value: stage }]);
@@ -62,11 +59,10 @@ export function trackStage(of: { model: string; version?: number; partition?: st
     },
     deadline: time => upsertSearchAttributes([{ key: deadlineKey, value: new Date(time) }]),
   };
-  return current;
 }
 
 /** A workflow that, when one of its activities fails for good, fails with the activity's reason and shows it as what to do. */
-export function explained<Input, Result>(
+export function explained<Input extends { readonly model: string }, Result>(
   workflow: (input: Input) => Promise<Result>,
 ): (input: Input) => Promise<Result> {
   return async input => {
@@ -75,7 +71,7 @@ export function explained<Input, Result>(
     } catch (error) {
       if (!(error instanceof ActivityFailure && error.cause instanceof ApplicationFailure)) throw error;
       const { message, type } = error.cause;
-      current?.enter('failed', { activity: error.activityType }, message);
+      trackStage({ model: input.model }).enter('failed', { activity: error.activityType }, message);
       throw ApplicationFailure.create({ message, nonRetryable: true, cause: error, ...(type == null ? {} : { type }) });
     }
   };
