@@ -48,7 +48,7 @@ async function almanac(...argv: string[]) {
   });
 }
 
-test('says what the policy would have done, as a document and for people', { timeout: 300_000 }, async () => {
+test('says what the policy would have done, as a document and for people', { timeout: 600_000 }, async () => {
   const { stdout } = await almanac('backtest', 'late', '--json');
   const result = JSON.parse(stdout);
   expect(result).toMatchObject({ schema: 'backtest/1', model: 'late', metric: 'auc', verdict: { verdict: 'pass' } });

@@ -14,7 +14,7 @@ retrain: { when: [behind_probe], cooldown: 7d }
 `;
 
 test('a cohort is compared with a probe, and the evidence and the decision say how it stands', {
-  timeout: 300_000,
+  timeout: 600_000,
 }, async () => {
   const root = await mkdtemp(join(tmpdir(), 'almanac-probe-'));
   await makeWorld(root);

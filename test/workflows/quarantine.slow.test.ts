@@ -49,7 +49,7 @@ beforeAll(async () => {
   const asOf = '2025-02-06';
   await start<TrainResult>(client, 'trainModel', workflowId.train(model, asOf), { model, asOf });
   await approveTrained(client, project, asOf);
-}, 300_000);
+}, 600_000);
 afterAll(async () => {
   await connection?.close();
   await almanac?.close();
@@ -105,7 +105,7 @@ async function published(partition: string) {
 }
 
 test('few broken rows: the others are published, these are listed, repaired, and come back exactly once', {
-  timeout: 300_000,
+  timeout: 600_000,
 }, async () => {
   const broken = (await keysOf(fewBroken)).slice(0, 6);
   await rewrite(fewBroken, `if(customer_id IN (${broken.join()}), -1, invoice_amount) AS invoice_amount`);
@@ -148,7 +148,7 @@ test('few broken rows: the others are published, these are listed, repaired, and
 });
 
 test('too many broken rows: the partition is blocked, says why, and is published once its file is repaired', {
-  timeout: 300_000,
+  timeout: 600_000,
 }, async () => {
   await rewrite(manyBroken, 'if(customer_id % 30 = 0, -1, invoice_amount) AS invoice_amount');
   const blocked = await run('score', model, '--partition', manyBroken);
