@@ -26,6 +26,7 @@ const steps = [
   { name: 'example bank', run: () => example('bank', 'bank-full.csv') },
   { name: 'simulation', only: 'gate', run: () => npm('simulate', '--', '--seeds', '2000') },
   { name: 'simulation, 100,000 seeds', only: 'nightly', run: () => npm('simulate', '--', '--seeds', '100000') },
+  { name: 'backtest', run: () => npm('bench', '--', 'backtest', '--json', '--strict', '--data', process.env.ALMANAC_DATA ?? '') },
   { name: 'seven workflows', only: 'gate', run: () => slow('loop', 'test/workflows/loop.slow.test.ts') },
   { name: 'bad input', only: 'gate', run: () => slow('bad-input', 'test/workflows/bad-input.slow.test.ts') },
   { name: 'trainer in Python', only: 'gate', run: () => slow('python', 'test/trainers/python-trainer.slow.test.ts') },
