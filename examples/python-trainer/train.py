@@ -38,7 +38,11 @@ def main() -> None:
 
     trees = int(spec["parameters"].get("trees", 100))
     parameters = {"objective": "binary", "seed": spec["seed"], "deterministic": True, "verbose": -1}
-    dataset = lightgbm.Dataset(encode(train, spec, vocabularies), label_of(train, spec))
+    labels = label_of(train, spec)
+    if labels.min() == labels.max():
+        column, positive = spec["label"]["column"], spec["label"]["positive"]
+        raise SystemExit(f"every label in {column} is the same: is {positive!r} really the positive value?")
+    dataset = lightgbm.Dataset(encode(train, spec, vocabularies), labels)
     model = lightgbm.train(parameters, dataset, trees, callbacks=[lambda state: report(state.iteration + 1, trees)])
 
     graph = convert_lightgbm(
@@ -87,7 +91,9 @@ def label_of(table: pyarrow.Table, spec: dict) -> numpy.ndarray:
 
 
 def is_positive(value: object, positive: str) -> bool:
-    """As text, or as number: a positive of "1" also finds 1.0 and True."""
+    """As text, or as number: a positive of "1" also finds 1.0 and True, "true" finds True."""
+    if isinstance(value, bool) and positive.lower() in ("true", "false"):
+        return value == (positive.lower() == "true")
     try:
         return float(value) == float(positive)
     except ValueError:
