@@ -92,7 +92,8 @@ async function loadModel(options: ScorerOptions, label: string): Promise<LoadedT
   const bytes = await readFile(onnx);
   const session = OnnxSession.load(bytes, label);
   assertSignature(session, signature, label);
-  const { node: nodes } = readModel(bytes).graph;
+  const model = readModel(bytes);
+  const { node: nodes } = model.graph;
   if (device === 'require') {
     session.close();
     assertGpuHasOperators(nodes, label, provider);
@@ -101,7 +102,7 @@ async function loadModel(options: ScorerOptions, label: string): Promise<LoadedT
   const trees =
     scorer === 'onnxruntime'
       ? ({ kind: 'fallback', reason: 'demanded' } as const)
-      : await loadTrees(bytes, signature, session, predictionOutput(signature, label).name);
+      : await loadTrees(model, signature, session, predictionOutput(signature, label).name);
   if (trees.kind === 'trees') return trees;
 
   const gpu = device === 'prefer' ? await openOnGpu(gpuModel(options, bytes, label)) : null;

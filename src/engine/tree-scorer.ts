@@ -4,6 +4,7 @@
  * the model, and the receipt says why.
  */
 import type { Signature } from '../domain/signature.ts';
+import type { OnnxModel } from '../onnx/read.ts';
 import { type CompiledTrees, compileTrees } from './compile-trees.ts';
 import { OnnxSession, type OnnxTensor } from './onnx-session.ts';
 import type { FilledTensor } from './tensors.ts';
@@ -28,12 +29,12 @@ const GATE_ROWS = 512;
 
 /** Compiles and judges the trees of a model. The caller has checked the signature and keeps `reference` on a fallback. */
 export async function loadTrees(
-  bytes: Uint8Array,
+  model: OnnxModel,
   signature: Signature,
   reference: OnnxSession,
   output: string,
 ): Promise<TreesOrReason> {
-  const trees = compileTrees(bytes, output);
+  const trees = compileTrees(model, output);
   if (trees.kind === 'fallback') return trees;
   const session =
     trees.source.kind === 'prefix' ? OnnxSession.load(trees.source.model, 'the nodes before the trees') : null;
