@@ -1,6 +1,5 @@
 /** `almanac backtest <model>`: the retraining policy replayed over the labelled history, before anyone trusts it. */
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   type BacktestProgress,
@@ -17,10 +16,11 @@ import { filesOfPartition, listPartitions } from '../config/table-files.ts';
 import type { InputTable, ModelDefinition } from '../domain/definition.ts';
 import { isDate } from '../domain/time.ts';
 import { readHistoryArrays } from '../engine/history-job.ts';
-import { EnginePool } from '../engine/pool.ts';
 import { builtinLearner, probeLearner } from '../trainers/learner.ts';
 import { backtestLines, verdictOf } from './backtest-report.ts';
+import { withEngine } from './engine.ts';
 import { CommandFailure, exitCode, note, show } from './output.ts';
+import { featureFormat } from './partitions.ts';
 import { type ProjectOptions, projectOf } from './project-context.ts';
 
 const deadlineMs = 4 * 60 * 60_000;
@@ -112,13 +112,11 @@ async function readHistory(
   );
   if (partitions.length === 0)
     throw new CommandFailure(`${definition.model}: no partitions with features and labels at ${features.path}`);
-  const scratch = await mkdtemp(join(tmpdir(), 'almanac-backtest-'));
-  const engine = new EnginePool({ size: 1, scratch: join(scratch, 'engine') });
   const pathsOf = async (table: InputTable, partition: string) =>
     (await filesOfPartition(project.folder, table, partition)).map(path => join(project.folder, path));
-  try {
+  return await withEngine('backtest', async ({ engine, scratch }) => {
     note(`reading ${partitions.length} partitions, ${partitions[0]} to ${partitions.at(-1)}`);
-    const format = formatOf(definition);
+    const format = featureFormat(definition);
     const inspected = await engine.run(
       'inspect',
       {
@@ -171,15 +169,7 @@ async function readHistory(
       history: await readHistoryArrays(files),
       windows: windowsOfDays(files.partitions, definition.monitor.windowDays),
     };
-  } finally {
-    await engine.close();
-    await rm(scratch, { recursive: true, force: true });
-  }
-}
-
-function formatOf({ model, data }: ModelDefinition): 'parquet' | 'csv' | 'json' {
-  if (data.features.format !== 'delta') return data.features.format;
-  throw new CommandFailure(`${model}: name the Parquet files of the Delta table`);
+  });
 }
 
 /** One line a stage and then every few seconds, with the time that is left at the pace so far. */

@@ -3,19 +3,17 @@
  * Exit code 0: everything works; 1: something does not.
  */
 import { existsSync } from 'node:fs';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { deviceEnvironment } from '../config/device-environment.ts';
 import { readEnvironment } from '../config/environment.ts';
 import { openProject } from '../config/project.ts';
 import { findTemporal } from '../dev/find-temporal.ts';
 import { diagnoseGpu, type GpuDiagnosis, runtimeFolder } from '../engine/gpu/diagnose.ts';
 import { systemLoaderPaths } from '../engine/gpu/loader-paths.ts';
-import { EnginePool } from '../engine/pool.ts';
+import type { EnginePool } from '../engine/pool.ts';
 import type { ProbedDevice } from '../engine/verbs/probe-device.ts';
 import { openStore } from '../storage/open.ts';
 import { probeProblem, probeStore } from '../storage/probe.ts';
+import { withEngine } from './engine.ts';
 import { exitCode, show } from './output.ts';
 
 export interface DoctorOptions {
@@ -33,7 +31,7 @@ interface Finding {
 export async function doctor(options: DoctorOptions): Promise<void> {
   const findings = [
     checkNode(),
-    ...(await withEngine(engine => Promise.all([checkDuckDb(engine), checkRuntime(engine)]))),
+    ...(await onDevice(engine => Promise.all([checkDuckDb(engine), checkRuntime(engine)]))),
     await checkTemporal(),
     await checkStore(options.project),
   ];
@@ -54,7 +52,7 @@ export interface GpuReport extends GpuDiagnosis {
 export async function doctorGpu(options: DoctorOptions): Promise<void> {
   const environment = deviceEnvironment();
   const diagnosis = diagnoseGpu(runtimeFolder(), systemLoaderPaths(environment['LD_LIBRARY_PATH'] ?? null));
-  const probe = await withEngine(engine => engine.run('probe-device', { provider: 'cuda' }, { deadlineMs: 120_000 }));
+  const probe = await onDevice(engine => engine.run('probe-device', { provider: 'cuda' }, { deadlineMs: 120_000 }));
   const report: GpuReport = { passed: probe.works, ...diagnosis, probe };
   finish(report.passed, options, report, gpuLines);
 }
@@ -80,15 +78,8 @@ function finish<T>(passed: boolean, { json }: DoctorOptions, report: T, lines: (
   if (!passed) process.exitCode = exitCode.failed;
 }
 
-async function withEngine<T>(use: (engine: EnginePool) => Promise<T>): Promise<T> {
-  const scratch = await mkdtemp(join(tmpdir(), 'almanac-doctor-'));
-  const engine = new EnginePool({ size: 1, scratch, environment: deviceEnvironment() });
-  try {
-    return await use(engine);
-  } finally {
-    await engine.close();
-    await rm(scratch, { recursive: true, force: true });
-  }
+function onDevice<Result>(use: (engine: EnginePool) => Promise<Result>): Promise<Result> {
+  return withEngine('doctor', ({ engine }) => use(engine), { environment: deviceEnvironment() });
 }
 
 function checkNode(): Finding {

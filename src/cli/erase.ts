@@ -5,20 +5,21 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { join, relative } from 'node:path';
 import type { Project } from '../config/project.ts';
 import { filesOfPartition, listPartitions } from '../config/table-files.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
-import { EnginePool } from '../engine/pool.ts';
+import type { EnginePool } from '../engine/pool.ts';
 import { Catalog } from '../storage/catalog.ts';
 import { eraseObjects, eraseSubject, finishErasures, subjectHash } from '../storage/erasure.ts';
 import { keys } from '../storage/keys.ts';
 import { openStore } from '../storage/open.ts';
 import { systemPorts } from '../storage/ports.ts';
 import type { SubjectKey } from '../storage/subject.ts';
+import { fetchTableFile } from '../storage/table/fetch-file.ts';
 import { type CommitRequest, PredictionsTable } from '../storage/table/predictions-table.ts';
 import type { GenerationState } from '../storage/table/state.ts';
+import { withEngine } from './engine.ts';
 import { type SubjectSearch, searchFor } from './erasure-search.ts';
 import { CommandFailure, exitCode, note, show } from './output.ts';
 import { type ProjectOptions, projectOf } from './project-context.ts';
@@ -56,19 +57,14 @@ export async function erase(options: EraseOptions): Promise<void> {
   const catalog = new Catalog(ports);
   const definitions = await Promise.all((await catalog.models()).map(({ digest }) => catalog.definition(digest)));
   const key = subjectOf(options.key, definitions);
-  const scratch = await mkdtemp(join(tmpdir(), 'almanac-erase-'));
-  const engine = new EnginePool({ size: 1, scratch: join(scratch, 'engine') });
-  try {
+  await withEngine('erase', async ({ engine, scratch }) => {
     const search = searchFor(key, { store: ports.store, engine, scratch });
     const desk: Desk = { project, ports, catalog, definitions, engine, scratch, key, search };
     const subject = subjectHash(readSecret(project), Object.entries(key).sort().flat());
     const report = options.dryRun === true ? await rehearse(desk, subject) : await eraseEverywhere(desk, subject);
     if (report.remaining.length > 0 && !report.dryRun) process.exitCode = exitCode.failed;
     show(options.json, report, linesOf);
-  } finally {
-    await engine.close();
-    await rm(scratch, { recursive: true, force: true });
-  }
+  });
 }
 
 interface Desk {
@@ -159,9 +155,7 @@ async function rewrite(desk: Desk, table: PredictionsTable, current: GenerationS
   const files: CommitRequest['files'][number][] = [];
   for (const [chunk, file] of current.files.entries()) {
     const local = join(folder, 'held.parquet');
-    const found = await ports.store.download(`${table.root}/${file.path}`, local);
-    if (found.kind !== 'found' || found.value.sha256 !== file.sha256)
-      throw new CommandFailure(`${table.root}/${file.path} cannot be read whole: run \`almanac audit verify\``);
+    await fetchTableFile({ store: ports.store, root: table.root, file, path: local });
     const output = await engine.run('erase', { files: [local], key, outputFolder: folder }, { deadlineMs });
     const kept = output.files[0]?.kept ?? null;
     if (kept === null) continue;

@@ -1,13 +1,14 @@
 /** `almanac init --from FILE` and `almanac import FILE`: a user's file becomes daily Parquet partitions of the project. */
 import { existsSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs';
 import { rename, rm } from 'node:fs/promises';
-import { availableParallelism, tmpdir } from 'node:os';
+import { availableParallelism } from 'node:os';
 import { basename, extname, join, resolve } from 'node:path';
 import { type ColumnFacts, guessKey, guessLabel, inferDefinition, isTime } from '../config/infer-definition.ts';
 import { listModels, readDefinition } from '../config/model-definition.ts';
 import { unknownName } from '../domain/nearest.ts';
 import type { ColumnInfo, FileFormat, ImportReceipt } from '../engine/job.ts';
-import { EnginePool } from '../engine/pool.ts';
+import type { EnginePool } from '../engine/pool.ts';
+import { withEngine } from './engine.ts';
 import { CommandFailure, exitCode, note, print } from './output.ts';
 import { type ProjectOptions, projectOf } from './project-context.ts';
 
@@ -31,7 +32,7 @@ export async function init(options: InitOptions): Promise<void> {
   if (existsSync(definitionPath)) {
     throw new CommandFailure(`models/${model}.yaml exists already; name another with --model NAME`, exitCode.usage);
   }
-  await withEngine(async engine => {
+  await withImporter(async engine => {
     const format = formatOf(source);
     const inspection = await engine.run('inspect', { files: [{ path: source, format }] }, { deadlineMs });
     if (inspection.columns.length === 0 || inspection.rows === 0) {
@@ -106,7 +107,7 @@ export async function importFiles(files: readonly string[], options: ImportOptio
     throw new CommandFailure(`which model? name it with --model (known: ${models.join(', ')})`, exitCode.usage);
   }
   const definition = readDefinition(project.folder, model);
-  await withEngine(async engine => {
+  await withImporter(async engine => {
     for (const file of files) {
       const source = existingFile(file);
       const receipt = await importInto(engine, {
@@ -230,15 +231,11 @@ function daysBetween(receipt: ImportReceipt): number {
   return Math.round(((days.at(-1) ?? 0) - (days[0] ?? 0)) / 86_400_000) + 1;
 }
 
-async function withEngine(use: (engine: EnginePool) => Promise<void>): Promise<void> {
-  const scratch = join(tmpdir(), `almanac-import-${process.pid}`);
-  const engine = new EnginePool({ size: Math.min(2, availableParallelism()), scratch, memoryMb: 4_096 });
-  try {
-    await use(engine);
-  } finally {
-    await engine.close();
-    await rm(scratch, { recursive: true, force: true });
-  }
+function withImporter(use: (engine: EnginePool) => Promise<void>): Promise<void> {
+  return withEngine('import', ({ engine }) => use(engine), {
+    size: Math.min(2, availableParallelism()),
+    memoryMb: 4_096,
+  });
 }
 
 function existingFile(path: string): string {

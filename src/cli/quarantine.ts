@@ -1,20 +1,20 @@
 /** `almanac quarantine list|replay`: the rows that broke a rule, and how repaired ones come back. */
 import { createHash } from 'node:crypto';
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
 import { extname, join, resolve } from 'node:path';
 import { readDefinition } from '../config/model-definition.ts';
 import type { Project } from '../config/project.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import { type Repair, repairRequest } from '../domain/quarantine.ts';
-import { EnginePool } from '../engine/pool.ts';
+import type { EnginePool } from '../engine/pool.ts';
 import { Catalog } from '../storage/catalog.ts';
 import { keys } from '../storage/keys.ts';
 import { openStore } from '../storage/open.ts';
 import { systemPorts } from '../storage/ports.ts';
+import { fetchTableFile } from '../storage/table/fetch-file.ts';
 import { PredictionsTable } from '../storage/table/predictions-table.ts';
+import { withEngine } from './engine.ts';
 import { CommandFailure, exitCode, note, show, tableLines } from './output.ts';
-import { partitionFiles } from './partitions.ts';
+import { featureFormat, partitionFiles } from './partitions.ts';
 import { type ProjectOptions, projectOf } from './project-context.ts';
 import { type StartOptions, score } from './start.ts';
 
@@ -40,7 +40,7 @@ interface HeldPartition {
 export async function list(model: string | undefined, options: ListOptions): Promise<void> {
   const desk = openDesk(options);
   const models = model === undefined ? (await desk.catalog.models()).map(entry => entry.model) : [model];
-  await withEngine(async ({ engine, scratch }) => {
+  await withEngine('quarantine', async ({ engine, scratch }) => {
     if (options.partition !== undefined) {
       if (models.length !== 1) throw new CommandFailure('--partition needs the name of a model', exitCode.usage);
       return await listRows(desk, { engine, scratch, model: models[0]!, partition: options.partition, options });
@@ -88,26 +88,12 @@ function openDesk(options: ProjectOptions): Desk {
       const paths: string[] = [];
       for (const file of files) {
         const path = join(folder, `${createHash('sha256').update(file.path).digest('hex')}.parquet`);
-        const found = await store.download(`${table.root}/${file.path}`, path);
-        if (found.kind !== 'found') throw new CommandFailure(`${table.root}/${file.path}: ${found.kind}`);
+        await fetchTableFile({ store, root: table.root, file, path });
         paths.push(path);
       }
       return paths;
     },
   };
-}
-
-async function withEngine<Result>(
-  use: (of: { readonly engine: EnginePool; readonly scratch: string }) => Promise<Result>,
-): Promise<Result> {
-  const scratch = await mkdtemp(join(tmpdir(), 'almanac-quarantine-'));
-  const engine = new EnginePool({ size: 1, scratch: join(scratch, 'engine') });
-  try {
-    return await use({ engine, scratch });
-  } finally {
-    await engine.close();
-    await rm(scratch, { recursive: true, force: true });
-  }
 }
 
 async function heldPartitions(
@@ -193,7 +179,7 @@ export interface ReplayOptions extends StartOptions {
 export async function replay(model: string, options: ReplayOptions): Promise<void> {
   const desk = openDesk(options);
   const definition = readDefinition(desk.project.folder, model);
-  const request = await withEngine(({ engine, scratch }) => {
+  const request = await withEngine('quarantine', ({ engine, scratch }) => {
     const of = { engine, scratch, model, definition, partition: options.partition };
     return options.file === undefined
       ? requestOfFiles(desk, of)
@@ -213,7 +199,7 @@ interface Replayed {
 /** The partition's files as they are now name the request, so that starting twice over the same files is one job. */
 async function requestOfFiles({ project, catalog }: Desk, replayed: Replayed): Promise<string> {
   const { engine, model, definition, partition } = replayed;
-  const format = formatOf(definition);
+  const format = featureFormat(definition);
   const paths = await partitionFiles(project, definition.data.features, partition);
   const { files } = await engine.run(
     'inspect',
@@ -252,7 +238,7 @@ async function requestOfRepair(desk: Desk, replayed: Replayed & { readonly file:
   const tried = await engine.run(
     'repair',
     {
-      inputs: paths.map(path => ({ path, format: formatOf(definition) })),
+      inputs: paths.map(path => ({ path, format: featureFormat(definition) })),
       repairs: [{ path: file, format }],
       keys: names,
       quarantined,
@@ -271,11 +257,6 @@ async function requestOfRepair(desk: Desk, replayed: Replayed & { readonly file:
     repairedBy: project.environment.user,
   };
   return repairRequest(await catalog.documents.put('repair', repair));
-}
-
-function formatOf({ model, data }: ModelDefinition): Repair['format'] {
-  if (data.features.format !== 'delta') return data.features.format;
-  throw new CommandFailure(`${model}: name the Parquet files of the Delta table`);
 }
 
 const formats: Readonly<Record<string, Repair['format']>> = {

@@ -1,13 +1,14 @@
 /** `almanac table history|read|export`: the table of predictions without any Delta reader. */
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdir, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join, resolve } from 'node:path';
 import { readDefinition } from '../config/model-definition.ts';
-import { EnginePool } from '../engine/pool.ts';
+import type { EnginePool } from '../engine/pool.ts';
 import { openStore } from '../storage/open.ts';
 import { systemPorts } from '../storage/ports.ts';
+import { fetchTableFile } from '../storage/table/fetch-file.ts';
 import { PredictionsTable, type TableSnapshot } from '../storage/table/predictions-table.ts';
+import { withEngine } from './engine.ts';
 import { CommandFailure, exitCode, note, show, tableLines } from './output.ts';
 import { type ProjectOptions, projectOf } from './project-context.ts';
 
@@ -83,10 +84,7 @@ export async function exportTable(model: string, folder: string, options: TableO
     for (const [index, file] of files.entries()) {
       const path = join(staging, file.path);
       await mkdir(dirname(path), { recursive: true });
-      const found = await store.download(`${table.root}/${file.path}`, path);
-      if (found.kind !== 'found' || found.value.sha256 !== file.sha256) {
-        throw new CommandFailure(`${file.path}: expected sha256 ${file.sha256}, found ${JSON.stringify(found)}`);
-      }
+      await fetchTableFile({ store, root: table.root, file, path });
       note(`exported ${index + 1} of ${files.length} files`);
     }
     const manifest = { model, table: table.root, version: snapshot.version, files };
@@ -122,23 +120,17 @@ async function withFiles(
 ): Promise<void> {
   const { store, table } = openTable(model, options);
   const { snapshot, files } = await select(table, options);
-  const scratch = await mkdtemp(join(tmpdir(), 'almanac-table-'));
-  const engine = new EnginePool({ size: 1, scratch: join(scratch, 'engine') });
-  try {
+  await withEngine('table', async ({ engine, scratch }) => {
     const paths: string[] = [];
     // Enough files for the rows asked for, no more.
     let rows = 0;
     for (const [index, file] of files.entries()) {
       if (rows >= Number(options.limit ?? 20)) break;
       const path = join(scratch, `${index}.parquet`);
-      const found = await store.download(`${table.root}/${file.path}`, path);
-      if (found.kind !== 'found') throw new CommandFailure(`${file.path}: ${JSON.stringify(found)}`);
+      await fetchTableFile({ store, root: table.root, file, path });
       paths.push(path);
       rows += file.rows;
     }
     await use({ engine, files: paths, snapshot });
-  } finally {
-    await engine.close();
-    await rm(scratch, { recursive: true, force: true });
-  }
+  });
 }

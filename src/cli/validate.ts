@@ -1,17 +1,17 @@
 /** `almanac validate [model]`: a definition and the newest data it names, checked without a server; nothing is recorded. */
-import { mkdtemp, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
+import { mkdtemp } from 'node:fs/promises';
 import { join } from 'node:path';
 import { listModels, readDefinition } from '../config/model-definition.ts';
 import type { Project } from '../config/project.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import { nearest } from '../domain/nearest.ts';
 import type { ColumnInfo, RuleCount } from '../engine/job.ts';
-import { EnginePool } from '../engine/pool.ts';
+import type { EnginePool } from '../engine/pool.ts';
 import { checkTrainer } from '../trainers/index.ts';
 import { ParameterError } from '../trainers/parameters.ts';
+import { withEngine } from './engine.ts';
 import { CommandFailure, exitCode, show, tableLines, verdictText } from './output.ts';
-import { newestPartition, partitionFiles } from './partitions.ts';
+import { featureFormat, newestPartition, partitionFiles } from './partitions.ts';
 import { type ProjectOptions, projectOf } from './project-context.ts';
 
 const deadlineMs = 600_000;
@@ -30,18 +30,13 @@ export async function validate(model: string | undefined, options: ProjectOption
   const project = projectOf(options);
   const models = model === undefined ? listModels(project.folder) : [model];
   if (models.length === 0) throw new CommandFailure('no models/<name>.yaml; start with almanac init --from FILE');
-  const scratch = await mkdtemp(join(tmpdir(), 'almanac-validate-'));
-  const engine = new EnginePool({ size: 1, scratch: join(scratch, 'engine') });
-  try {
+  await withEngine('validate', async ({ engine, scratch }) => {
     const validated: Validated[] = [];
     for (const name of models) validated.push(await validateModel({ engine, project, scratch, model: name }));
     show(options.json, { models: validated }, document => document.models.flatMap(linesOf));
     const problems = validated.flatMap(one => one.problems.map(problem => `${one.model}: ${problem}`));
     if (problems.length > 0) throw new CommandFailure(problems.join('\n'), exitCode.gate);
-  } finally {
-    await engine.close();
-    await rm(scratch, { recursive: true, force: true });
-  }
+  });
 }
 
 async function validateModel(of: {
@@ -55,8 +50,7 @@ async function validateModel(of: {
   const features = definition.data.features;
   const partition = await newestPartition(project, features);
   const files = await partitionFiles(project, features, partition);
-  if (features.format === 'delta') throw new CommandFailure(`${model}: name the Parquet files of the Delta table`);
-  const format = features.format;
+  const format = featureFormat(definition);
   const inspection = await engine.run('inspect', { files: files.map(path => ({ path, format })) }, { deadlineMs });
   const problems = [
     ...trainerProblems(definition),
