@@ -1,19 +1,22 @@
 /** The audit of a job: every chunk once, every planned row accounted for, the input judged; then what a commit publishes. */
 import { validateData } from '../checks/validation.ts';
 import type { Contract } from '../domain/contract.ts';
-import { type CheckResult, type Evidence, foldVerdict } from '../domain/evidence.ts';
+import type { CheckResult } from '../domain/evidence.ts';
 import type { Profile } from '../domain/profile.ts';
 import { failpoint } from '../storage/failpoint.ts';
 import type { PartFile } from '../storage/table/predictions-table.ts';
-import { deltaTypeOf, type TableColumn } from '../storage/table/schema.ts';
+import type { TableColumn } from '../storage/table/schema.ts';
+import { recordEvidence } from './evidence.ts';
 import { PermanentFault } from './fault.ts';
 import { assertPinned } from './inputs.ts';
 import type { Work } from './long.ts';
+import { tableColumns } from './part-files.ts';
 import { mergedProfile } from './profiles.ts';
 import { isArtifact, publishQuarantine, type QuarantinedPart } from './quarantine.ts';
 import { type ChunkRecord, type Receipts, sumOf } from './score-chunks.ts';
 import type { ScoringPlan } from './scoring-plan.ts';
 import { contractOf, type Services } from './services.ts';
+import type { EvidenceSummary } from './types.ts';
 
 /** Kind `job`: everything a commit publishes. */
 export interface JobManifest {
@@ -53,12 +56,6 @@ export async function auditJob(services: Services, input: { plan: string; receip
     chunks.flatMap(chunk => (chunk.profile === null ? [] : [chunk.profile])),
   );
   const evidence = await judgeInput(services, { plan, contract, chunks, profile });
-  const summary = {
-    digest: await catalog.recordEvidence(evidence),
-    kind: evidence.kind,
-    verdict: evidence.verdict,
-    reasons: evidence.reasons.slice(0, 5),
-  };
   failpoint('audit.judged');
   const quarantine = chunks.flatMap(chunk => (chunk.quarantine === null ? [] : [chunk.quarantine]));
   if (evidence.verdict === 'fail') {
@@ -75,19 +72,19 @@ export async function auditJob(services: Services, input: { plan: string; receip
       profiles: [],
       reason,
     });
-    return { kind: 'blocked', evidence: summary } as const;
+    return { kind: 'blocked', evidence } as const;
   }
   const manifest: JobManifest = {
     schema: 'job/1',
     plan: input.plan,
     parts: chunks.flatMap(chunk => (chunk.part === null ? [] : [chunk.part])),
-    columns: tableColumns(chunks),
+    columns: tableColumns(chunks.find(chunk => chunk.part !== null)?.columns ?? []),
     rows: sumOf(chunks, 'rowsScored'),
     rowsQuarantined: sumOf(chunks, 'rowsQuarantined'),
     shadows: shadowsOf(chunks),
     quarantine,
     profiles: profile === null ? [] : [await catalog.putProfile(profile)],
-    evidence: summary.digest,
+    evidence: evidence.digest,
   };
   const digest = await catalog.documents.put('job', manifest);
   failpoint('audit.stored');
@@ -95,7 +92,7 @@ export async function auditJob(services: Services, input: { plan: string; receip
     kind: 'complete',
     manifest: digest,
     rows: manifest.rows,
-    evidence: summary,
+    evidence,
   } as const;
 }
 
@@ -128,7 +125,7 @@ async function judgeInput(
     chunks,
     profile,
   }: { plan: ScoringPlan; contract: Contract; chunks: readonly ChunkRecord[]; profile: Profile | null },
-): Promise<Evidence> {
+): Promise<EvidenceSummary> {
   const { catalog } = services;
   const reference = plan.profile === null ? null : await catalog.profile(plan.profile);
   const baseline = plan.baseline === null ? null : await catalog.baseline(plan.baseline);
@@ -137,11 +134,7 @@ async function judgeInput(
     quarantineCheck(contract, chunks),
     ...(profile === null ? [] : validateData({ contract, profile, reference, baseline, history: [], asOf })),
   ];
-  const reasons = checks
-    .filter(check => check.status !== 'pass' && check.status !== 'not_applicable')
-    .map(check => check.reason);
-  return {
-    schema: 'evidence/1',
+  return await recordEvidence(services, {
     kind: 'data_validation',
     model,
     subject: {
@@ -155,9 +148,7 @@ async function judgeInput(
     baseline: plan.baseline,
     asOf,
     checks,
-    verdict: foldVerdict(checks),
-    reasons,
-  };
+  });
 }
 
 function quarantineCheck(contract: Contract, chunks: readonly ChunkRecord[]): CheckResult {
@@ -187,19 +178,6 @@ function quarantineCheck(contract: Contract, chunks: readonly ChunkRecord[]): Ch
     severity: null,
     details: Object.fromEntries(rules),
   };
-}
-
-function tableColumns(chunks: readonly ChunkRecord[]): readonly TableColumn[] {
-  const columns = chunks.find(chunk => chunk.part !== null)?.columns ?? [];
-  return columns.map(({ name, type }) => {
-    const delta = deltaTypeOf(type);
-    if (delta !== null) return { name, type: delta };
-    throw new PermanentFault(
-      'ColumnType',
-      `output column ${name} is ${type}, which a Delta table cannot hold: cast it in the transform`,
-      { name, type },
-    );
-  });
 }
 
 function shadowsOf(chunks: readonly ChunkRecord[]): JobManifest['shadows'] {

@@ -2,18 +2,19 @@
 import { judgeChallenger } from '../checks/evaluation.ts';
 import { checkResult } from '../checks/result.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
-import { type CheckResult, type Evidence, foldVerdict } from '../domain/evidence.ts';
+import type { CheckResult, EvidenceKind } from '../domain/evidence.ts';
 import type { ModelVersion } from '../domain/model-version.ts';
+import { batchRows } from '../domain/scoring.ts';
 import { type EvaluationRows, readEvaluation } from '../engine/evaluation.ts';
 import type { LabelledPartition } from '../engine/job.ts';
+import { recordEvidence } from './evidence.ts';
 import { beating, type Work } from './long.ts';
 import { judgeAsProgram } from './model-ci.ts';
 import { contractOf, inScratch, modelFiles, type Services } from './services.ts';
-import { instantOf, labelledPartitions, reasonsOf } from './snapshot.ts';
+import { instantOf, labelledPartitions } from './snapshot.ts';
 import type { EvidenceSummary, FrozenSnapshot, TrainingActivities, TrainingPlan } from './types.ts';
 
 const evaluateMs = 2 * 60 * 60_000;
-const batchRows = 2_048;
 
 type QualifyInput = TrainingPlan & { readonly snapshot: FrozenSnapshot; readonly version: number };
 
@@ -37,7 +38,7 @@ export function createEvaluation(services: Services): Pick<TrainingActivities, '
   };
 }
 
-export interface Context {
+interface Context {
   readonly input: QualifyInput;
   readonly version: ModelVersion;
   readonly definition: ModelDefinition;
@@ -136,20 +137,11 @@ function argmax(values: Float64Array, at: number, width: number): number {
   return best;
 }
 
-async function record(
+function record(
   services: Services,
   { input, version }: Context,
-  said: Pick<Evidence, 'kind' | 'baseline'> & { readonly checks: readonly CheckResult[] },
+  found: { readonly kind: EvidenceKind; readonly baseline: string | null; readonly checks: readonly CheckResult[] },
 ): Promise<EvidenceSummary> {
-  const evidence: Evidence = {
-    schema: 'evidence/1',
-    model: input.model,
-    subject: { version: String(version.number), bundle: version.bundle, run: input.run },
-    asOf: instantOf(input.asOf),
-    ...said,
-    verdict: foldVerdict(said.checks),
-    reasons: reasonsOf(said.checks),
-  };
-  const digest = await services.catalog.recordEvidence(evidence);
-  return { digest, kind: evidence.kind, verdict: evidence.verdict, reasons: evidence.reasons.slice(0, 5) };
+  const subject = { version: String(version.number), bundle: version.bundle, run: input.run };
+  return recordEvidence(services, { model: input.model, subject, asOf: instantOf(input.asOf), ...found });
 }

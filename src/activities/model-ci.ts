@@ -9,6 +9,7 @@ import type { Contract, ContractColumn } from '../domain/contract.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import type { CheckResult } from '../domain/evidence.ts';
 import type { ModelVersion } from '../domain/model-version.ts';
+import { batchRows } from '../domain/scoring.ts';
 import { scoreColumns } from '../domain/signature.ts';
 import { EngineFault, isPermanent } from '../engine/fault.ts';
 import type { ChunkReceipt, InputRange, LabelledPartition, ModelToScore, ScoreChunkJob } from '../engine/job.ts';
@@ -17,7 +18,6 @@ import type { Work } from './long.ts';
 import { contractOf, fetchedBundle, inScratch, modelFiles, type Services } from './services.ts';
 
 const deadlineMs = 2 * 60 * 60_000;
-const batchRows = 2_048;
 /** Two scorers of one model may differ by this much, times the largest output if that is above 1; more is another model. */
 const scorerTolerance = 1e-6;
 /** A trainer of another library may have computed its golden rows in another precision. */

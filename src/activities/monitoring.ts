@@ -8,16 +8,18 @@ import { checkResult } from '../checks/result.ts';
 import { filesOfPartition } from '../config/table-files.ts';
 import { decide, windowOf } from '../domain/decision.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
-import { type CheckResult, type Evidence, type EvidenceKind, foldVerdict } from '../domain/evidence.ts';
+import type { CheckResult, Evidence, EvidenceKind } from '../domain/evidence.ts';
 import type { Job } from '../domain/job.ts';
 import { addDays, endOfPartition, isDate } from '../domain/time.ts';
+import { identifier, literal } from '../engine/sql.ts';
+import { recordEvidence } from './evidence.ts';
 import { PermanentFault } from './fault.ts';
 import { beating, type Work } from './long.ts';
 import { judgeByProbe } from './probe.ts';
 import { mergedProfile } from './profiles.ts';
 import type { ScoringPlan } from './scoring-plan.ts';
 import { contractOf, fetchedBundle, inScratch, predictionsOf, readJson, type Services } from './services.ts';
-import { instantOf, labelSource, reasonsOf } from './snapshot.ts';
+import { instantOf, labelSource } from './snapshot.ts';
 import type { DataActivities, EvidenceSummary } from './types.ts';
 
 type MonitoringVerbs = Pick<DataActivities, 'judgeDrift' | 'judgeQuality' | 'decideRetraining'>;
@@ -69,7 +71,9 @@ async function judgeDrift(services: Services, { model, partition, definition: di
   }
   const subject = { partition, version: String(plan.versions[0]?.version ?? 0), window: `${window[0]} ${partition}` };
   const checks = await driftChecks(services, { definition, plan, profiles, model });
-  return [await record(services, { kind: 'drift', model, subject, baseline: plan.baseline, asOf: plan.asOf, checks })];
+  return [
+    await recordEvidence(services, { kind: 'drift', model, subject, baseline: plan.baseline, asOf: plan.asOf, checks }),
+  ];
 }
 
 async function driftChecks(
@@ -178,7 +182,7 @@ async function judgeCohort(
   const partitions = members.map(member => member.partition);
   const compared = await judgeByProbe(services, definition, { model, version, partitions }, work);
   const subject = { partition, version: String(version), window: `${members[0]?.partition} ${partition}` };
-  return await record(services, {
+  return await recordEvidence(services, {
     kind: 'quality',
     model,
     subject,
@@ -220,12 +224,12 @@ async function joinLabels(
       files.map(path => ({ path, partition, bytes: 0, sha256: '', rows: 0 })),
     );
     const predictions = await fetchPredictions(services, definition, partition, folder, work);
-    const using = definition.contract.keys.map(key => `p.${quoted(key)} = l.${quoted(key)}`).join(' AND ');
-    const label = `l.${quoted(source.column)}`;
+    const using = definition.contract.keys.map(key => `p.${identifier(key)} = l.${identifier(key)}`).join(' AND ');
+    const label = `l.${identifier(source.column)}`;
     const answer =
       source.positive === null
         ? `CAST(${label} AS DOUBLE)`
-        : `CAST(CAST(${label} AS VARCHAR) = ${text(source.positive)} AS INTEGER)`;
+        : `CAST(CAST(${label} AS VARCHAR) = ${literal(source.positive)} AS INTEGER)`;
     const score =
       definition.task === 'binary'
         ? `round(p.score, ${scoreDigits})`
@@ -364,21 +368,4 @@ function newestJobs(jobs: readonly Job[]): ReadonlyMap<string, Job> {
     if ((newest.get(job.partition)?.generation ?? 0) < job.generation) newest.set(job.partition, job);
   }
   return newest;
-}
-
-async function record(
-  services: Services,
-  said: Pick<Evidence, 'kind' | 'model' | 'subject' | 'baseline' | 'asOf' | 'checks'>,
-): Promise<EvidenceSummary> {
-  const reasons = reasonsOf(said.checks);
-  const evidence: Evidence = { schema: 'evidence/1', ...said, verdict: foldVerdict(said.checks), reasons };
-  const digest = await services.catalog.recordEvidence(evidence);
-  return { digest, kind: evidence.kind, verdict: evidence.verdict, reasons: reasons.slice(0, 5) };
-}
-
-function quoted(name: string): string {
-  return `"${name.replaceAll('"', '""')}"`;
-}
-function text(value: string): string {
-  return `'${value.replaceAll("'", "''")}'`;
 }

@@ -8,19 +8,18 @@ import { listPartitions } from '../config/table-files.ts';
 import { featureColumns } from '../domain/contract.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import type { CheckResult } from '../domain/evidence.ts';
-import type { Signature } from '../domain/signature.ts';
+import { batchRows } from '../domain/scoring.ts';
 import { addDays, isDate } from '../domain/time.ts';
 import { readEvaluation } from '../engine/evaluation.ts';
 import { EngineFault } from '../engine/fault.ts';
 import type { LabelledPartition } from '../engine/job.ts';
 import { probeParameters } from '../trainers/learner.ts';
-import { pinFiles, pinTables, tablesOf, wholeFile } from './inputs.ts';
+import { pinFiles, pinTables } from './inputs.ts';
 import type { Work } from './long.ts';
-import { fetchedBundle, inScratch, readJson, type Services } from './services.ts';
-import { labelSource } from './snapshot.ts';
+import { inScratch, modelFiles, type Services } from './services.ts';
+import { labelledPartition } from './snapshot.ts';
 
 const probeMs = 2 * 60 * 60_000;
-const batchRows = 2_048;
 /** A small model learns nothing more from more rows; above it a share of the keys is drawn by their hash. */
 const probeRowsMax = 500_000;
 
@@ -135,7 +134,6 @@ async function scoreBoth(
     },
     limits,
   );
-  const champion = await fetchedBundle(services, bundle);
   const evaluation = await services.engine.run(
     'evaluate',
     {
@@ -143,11 +141,7 @@ async function scoreBoth(
       transform: data.transform,
       contract,
       models: [
-        {
-          version: cohort.version,
-          onnx: join(champion, 'model.onnx'),
-          signature: await readJson<Signature>(join(champion, 'signature.json')),
-        },
+        { version: cohort.version, ...(await modelFiles(services, bundle)) },
         // Versions count from 1; the probe has none.
         { version: 0, onnx: trained.onnx, signature: trained.signature },
       ],
@@ -180,18 +174,7 @@ async function presentPartitions(
   const files = await pinFiles(services, features, partitions, work);
   const answers = labels === null ? [] : await pinFiles(services, labels, partitions, work);
   const tables = await pinTables(services, definition, partitions, work);
-  return partitions.map(partition => {
-    const inputs = files.filter(file => file.partition === partition);
-    return {
-      partition,
-      inputs: inputs.map(file => wholeFile(services, file, features)),
-      rows: inputs.reduce((sum, file) => sum + file.rows, 0),
-      tables: tablesOf(services, tables, partition),
-      labels: labelSource(
-        services,
-        definition,
-        answers.filter(file => file.partition === partition),
-      ),
-    };
-  });
+  return partitions.map(partition =>
+    labelledPartition(services, definition, partition, { files, answers, tables, only: null }),
+  );
 }

@@ -8,9 +8,10 @@ import { foldPromotions, type Promotion, type PromotionEvent } from '../domain/p
 import { planRollout } from '../domain/rollout.ts';
 import { addDays, dateOf } from '../domain/time.ts';
 import { canonicalJson, sha256 } from '../storage/digest.ts';
+import { summaryOf } from './evidence.ts';
 import { PermanentFault } from './fault.ts';
 import type { Services } from './services.ts';
-import type { CardRow, ControlActivities, EvidenceSummary } from './types.ts';
+import type { CardRow, ControlActivities } from './types.ts';
 
 type PromotionVerbs = Pick<
   ControlActivities,
@@ -68,7 +69,7 @@ export function createPromotion(services: Services): PromotionVerbs {
       return {
         gate: gateOf(definition, opened, project.people),
         held: gateReasons(evidence),
-        evidence: evidence.map(summaryOf),
+        evidence: evidence.map(({ digest, document }) => summaryOf(digest, document)),
         rows: evidence.flatMap(({ document }) => document.checks.filter(isForApprovers).map(check => cardRow(check))),
         champion: opened.expectedChampion,
         served,
@@ -222,11 +223,6 @@ function cardRow(check: CheckResult): CardRow {
 
 function number(value: number | null): string {
   return value === null ? '–' : String(Number(value.toPrecision(4)));
-}
-
-export function summaryOf({ digest, document }: KnownEvidence): EvidenceSummary {
-  const { kind, verdict, reasons } = document;
-  return { digest, kind, verdict, reasons: reasons.slice(0, 5) };
 }
 
 /** `user:ana` → ana; anything else stays as it is. */

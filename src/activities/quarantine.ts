@@ -9,10 +9,10 @@ import type { Contract } from '../domain/contract.ts';
 import { type Repair, repairsFor } from '../domain/quarantine.ts';
 import { keys as names } from '../storage/keys.ts';
 import { type PartFile, PredictionsTable } from '../storage/table/predictions-table.ts';
-import { deltaTypeOf, type TableColumn } from '../storage/table/schema.ts';
-import { PermanentFault } from './fault.ts';
+import type { TableColumn } from '../storage/table/schema.ts';
 import { absolute, type PinnedFile } from './inputs.ts';
 import type { Work } from './long.ts';
+import { tableColumns, uploadPart } from './part-files.ts';
 import type { ScoringPlan } from './scoring-plan.ts';
 import { inScratch, type Services } from './services.ts';
 
@@ -48,23 +48,14 @@ export async function uploadQuarantined(
     { file, keys, personal, outputFolder: folder },
     { deadlineMs: repairMs, signal: work.signal },
   );
-  const name = quarantineOf(services, model).newPartFile({ partition, generation, chunk, attempt: work.attempt });
-  const answer = await services.ports.store.upload(name.key, formed.file.path, { signal: work.signal });
-  if (answer.kind !== 'applied') {
-    throw new Error(`${name.key}: ${answer.kind === 'unknown' ? answer.cause : `${answer.reason}: ${answer.detail}`}`);
-  }
-  const { bytes, rows, sha256 } = formed.file;
-  return { path: name.path, bytes, rows, sha256, columns: formed.columns.map(({ name: of, type }) => typed(of, type)) };
-}
-
-function typed(name: string, type: string): TableColumn {
-  const delta = deltaTypeOf(type);
-  if (delta !== null) return { name, type: delta };
-  throw new PermanentFault(
-    'ColumnType',
-    `key ${name} is ${type}, which a Delta table cannot hold: cast it in the transform`,
-    { name, type },
+  const part = await uploadPart(
+    services,
+    quarantineOf(services, model),
+    { partition, generation, chunk },
+    formed.file,
+    work,
   );
+  return { ...part, columns: tableColumns(formed.columns) };
 }
 
 /** Makes the quarantined rows of a job visible, once; a job without any takes those of the generation before away. */

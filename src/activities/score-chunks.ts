@@ -1,22 +1,21 @@
 /** Scoring chunks of a plan: one engine job each, its files uploaded under names that are never used again, one record. */
-import { join } from 'node:path';
 import type { Contract } from '../domain/contract.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import type { Profile } from '../domain/profile.ts';
-import type { ChunkRange } from '../domain/scoring.ts';
-import type { Signature } from '../domain/signature.ts';
+import { batchRows, type ChunkRange } from '../domain/scoring.ts';
 import type { ChunkReceipt, ColumnInfo, InputRange, ModelToScore } from '../engine/job.ts';
 import { failpoint } from '../storage/failpoint.ts';
 import type { PartFile } from '../storage/table/predictions-table.ts';
 import { formatOf, tablesOf } from './inputs.ts';
 import type { Work } from './long.ts';
+import { uploadPart } from './part-files.ts';
 import { isArtifact, localInput, type QuarantinedPart, uploadQuarantined } from './quarantine.ts';
 import type { ScoringPlan } from './scoring-plan.ts';
 import {
   contractOf,
   fetchedBaseline,
-  fetchedBundle,
   inScratch,
+  modelFiles,
   predictionsOf,
   readJson,
   type Services,
@@ -45,7 +44,6 @@ export interface Receipts {
 }
 
 const chunkDeadlineMs = 3 * 60 * 60_000;
-const batchRows = 2_048;
 
 export async function scoreChunks(services: Services, input: { plan: string; from: number; to: number }, work: Work) {
   const { catalog } = services;
@@ -132,7 +130,18 @@ async function scoreChunk(services: Services, chunkWork: ChunkWork, work: Work):
   failpoint('score.running');
   const receipt = await scoring;
   failpoint('score.done');
-  const part = receipt.predictions === null ? null : await uploadPart(services, chunkWork, receipt.predictions, work);
+  const { partition, generation } = plan;
+  const part =
+    receipt.predictions === null
+      ? null
+      : await uploadPart(
+          services,
+          predictionsOf(services, definition),
+          { partition, generation, chunk: index },
+          receipt.predictions,
+          work,
+        );
+  if (part !== null) failpoint('upload.done');
   const shadows = await Promise.all(
     receipt.shadows.map(async ({ version, path, rows }) => ({
       version,
@@ -174,31 +183,7 @@ async function modelToScore(
   definition: ModelDefinition,
   { version, bundle, part }: ScoringPlan['versions'][number],
 ): Promise<ModelToScore> {
-  const folder = await fetchedBundle(services, bundle);
-  const signature = await readJson<Signature>(join(folder, 'signature.json'));
-  return { version, onnx: join(folder, 'model.onnx'), signature, scorer: definition.score.scorer, part };
-}
-
-async function uploadPart(
-  services: Services,
-  { plan, definition, index }: ChunkWork,
-  file: { path: string; rows: number; bytes: number; sha256: string },
-  work: Work,
-): Promise<PartFile> {
-  const { partition, generation } = plan;
-  const name = predictionsOf(services, definition).newPartFile({
-    partition,
-    generation,
-    chunk: index,
-    attempt: work.attempt,
-  });
-  const answer = await services.ports.store.upload(name.key, file.path, { signal: work.signal });
-  // Unknown is not applied: the name is never used again, and the collector finds the file if it is there.
-  if (answer.kind !== 'applied') {
-    throw new Error(`${name.key}: ${answer.kind === 'unknown' ? answer.cause : `${answer.reason}: ${answer.detail}`}`);
-  }
-  failpoint('upload.done');
-  return { path: name.path, bytes: file.bytes, rows: file.rows, sha256: file.sha256 };
+  return { version, ...(await modelFiles(services, bundle)), scorer: definition.score.scorer, part };
 }
 
 export function sumOf(chunks: readonly ChunkRecord[], field: 'rowsRead' | 'rowsScored' | 'rowsQuarantined'): number {

@@ -2,11 +2,11 @@
 import { validateData } from '../checks/validation.ts';
 import { listPartitions } from '../config/table-files.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
-import { type CheckResult, type Evidence, foldVerdict } from '../domain/evidence.ts';
 import type { SnapshotFile } from '../domain/snapshot.ts';
 import { addDays, dateOf, isDate } from '../domain/time.ts';
 import type { LabelledPartition, LabelSource } from '../engine/job.ts';
 import { checkTrainer } from '../trainers/index.ts';
+import { recordEvidence } from './evidence.ts';
 import { PermanentFault } from './fault.ts';
 import { absolute, assertPinned, pinFiles, pinTables, tablesOf, wholeFile, withoutDetails } from './inputs.ts';
 import { beating, type Work } from './long.ts';
@@ -61,39 +61,16 @@ export function createSnapshots(services: Services): SnapshotVerbs {
       const profile = await catalog.profile(data.profile);
       const baseline = await catalog.baseline(data.baseline);
       const time = instantOf(asOf);
-      const checks: CheckResult[] = validateData({
-        contract,
-        profile,
-        reference: null,
-        baseline,
-        history: [],
-        asOf: time,
-      });
-      const evidence: Evidence = {
-        schema: 'evidence/1',
+      return await recordEvidence(services, {
         kind: 'data_validation',
         model,
         subject: { run, snapshot: snapshot.features },
         baseline: data.baseline,
         asOf: time,
-        checks,
-        verdict: foldVerdict(checks),
-        reasons: reasonsOf(checks),
-      };
-      return {
-        digest: await catalog.recordEvidence(evidence),
-        kind: evidence.kind,
-        verdict: evidence.verdict,
-        reasons: evidence.reasons.slice(0, 5),
-      };
+        checks: validateData({ contract, profile, reference: null, baseline, history: [], asOf: time }),
+      });
     },
   };
-}
-
-/** What is wrong, the worst first. */
-export function reasonsOf(checks: readonly CheckResult[]): readonly string[] {
-  const worst = ['fail', 'error', 'warn', 'insufficient'] as const;
-  return worst.flatMap(status => checks.filter(check => check.status === status).map(({ reason }) => reason));
 }
 
 export function instantOf(asOf: string): string {
@@ -226,23 +203,36 @@ export async function labelledPartitions(
   const share = definition.train.holdoutShare;
   const only = share === null ? null : { side: input.side, share, seed: definition.train.seed };
   const inRange = ({ partition }: SnapshotFile) => partition >= from && partition <= to;
-  const tables = features.tables ?? {};
-  const joined = Object.values(tables).flat();
+  const joined = Object.values(features.tables ?? {}).flat();
   const wanted = [...features.files, ...labels.files, ...joined].filter(file => file.partition === '' || inRange(file));
   await assertPinned(services, wanted, work);
   return features.partitions
     .filter(partition => partition >= from && partition <= to)
-    .map(partition => {
-      const files = features.files.filter(file => file.partition === partition);
-      const answers = labels.files.filter(file => file.partition === partition);
-      return {
-        partition,
-        inputs: files.map(file => wholeFile(services, file, definition.data.features)),
-        rows: files.reduce((sum, file) => sum + file.rows, 0),
-        tables: tablesOf(services, tables, partition),
-        labels: { ...labelSource(services, definition, answers), only },
-      };
-    });
+    .map(partition => labelledPartition(services, definition, partition, { ...features, answers: labels.files, only }));
+}
+
+/** The features, labels and joined tables of one partition, out of the pinned files of many. */
+export function labelledPartition(
+  services: Services,
+  definition: ModelDefinition,
+  partition: string,
+  pinned: {
+    readonly files: readonly SnapshotFile[];
+    readonly answers: readonly SnapshotFile[];
+    readonly tables?: Readonly<Record<string, readonly SnapshotFile[]>>;
+    /** Rows of one side of the split alone; null for all. */
+    readonly only: LabelSource['only'];
+  },
+): LabelledPartition {
+  const files = pinned.files.filter(file => file.partition === partition);
+  const answers = pinned.answers.filter(file => file.partition === partition);
+  return {
+    partition,
+    inputs: files.map(file => wholeFile(services, file, definition.data.features)),
+    rows: files.reduce((sum, file) => sum + file.rows, 0),
+    tables: tablesOf(services, pinned.tables ?? {}, partition),
+    labels: { ...labelSource(services, definition, answers), only: pinned.only },
+  };
 }
 
 export function labelSource(

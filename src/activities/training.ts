@@ -11,10 +11,11 @@ import type { ModelDefinition, TrainerChoice } from '../domain/definition.ts';
 import type { Profile } from '../domain/profile.ts';
 import { mergeProfiles } from '../domain/profile-merge.ts';
 import type { Run } from '../domain/run.ts';
+import { batchRows } from '../domain/scoring.ts';
 import type { Signature } from '../domain/signature.ts';
 import { EngineFault, isPermanent } from '../engine/fault.ts';
 import type { LabelSource } from '../engine/job.ts';
-import { rowShareSql } from '../engine/sql.ts';
+import { identifier, rowShareSql } from '../engine/sql.ts';
 import { canonicalJson } from '../storage/digest.ts';
 import { trainByCommand } from '../trainers/command.ts';
 import { PermanentFault } from './fault.ts';
@@ -24,7 +25,6 @@ import { instantOf, labelledPartitions } from './snapshot.ts';
 import type { FrozenSnapshot, TrainedVersion, TrainingActivities, TrainingData, TrainingPlan } from './types.ts';
 
 const trainMs = 12 * 60 * 60_000;
-const batchRows = 2_048;
 
 type TrainInput = TrainingPlan & { readonly snapshot: FrozenSnapshot; readonly data: TrainingData };
 
@@ -222,7 +222,7 @@ async function classesOf(
 ): Promise<readonly string[]> {
   if (definition.task === 'regression') return [];
   const { column, positive } = labelOf(definition);
-  const name = `"${column.replaceAll('"', '""')}"`;
+  const name = identifier(column);
   const sql = `SELECT DISTINCT CAST(${name} AS VARCHAR) AS v FROM training WHERE ${name} IS NOT NULL ORDER BY 1`;
   const limits = { deadlineMs: trainMs, signal: work.signal };
   const found = await services.engine.run('query', { sql, tables: { training: [file] } }, limits);

@@ -1,11 +1,11 @@
 /** A version on trial beside the champion: enough partitions were scored with it, and no job of theirs failed. */
 import { checkResult } from '../checks/result.ts';
-import { type CheckResult, type Evidence, foldVerdict } from '../domain/evidence.ts';
+import type { CheckResult } from '../domain/evidence.ts';
 import type { PlannedStep } from '../domain/rollout.ts';
+import { recordEvidence } from './evidence.ts';
 import { beating } from './long.ts';
 import type { ScoringPlan } from './scoring-plan.ts';
 import type { Services } from './services.ts';
-import { reasonsOf } from './snapshot.ts';
 import type { DataActivities, TrialWatch } from './types.ts';
 
 export function createTrials(services: Services): Pick<DataActivities, 'watchTrial'> {
@@ -46,21 +46,16 @@ async function watchTrial(
     }),
   ];
   const last = [...seen.values()].at(-1);
-  const evidence: Evidence = {
-    schema: 'evidence/1',
+  const summary = await recordEvidence(services, {
     kind: planned.step.kind === 'canary' || planned.step.kind === 'ab' ? 'canary' : 'shadow',
     model,
     subject: { version: String(version), step: String(planned.index), partitions: [...seen.keys()].sort().join(' ') },
     baseline: null,
     asOf: last?.asOf ?? '',
     checks,
-    verdict: foldVerdict(checks),
-    reasons: reasonsOf(checks),
-  };
-  const digest = await catalog.recordEvidence(evidence);
-  const summary = { digest, kind: evidence.kind, verdict: evidence.verdict, reasons: evidence.reasons.slice(0, 5) };
-  const isBad = evidence.verdict === 'fail' || evidence.verdict === 'insufficient';
-  return { kind: isBad ? 'failed' : 'passed', evidence: [summary], reason: evidence.reasons.join('; ') };
+  });
+  const isBad = summary.verdict === 'fail' || summary.verdict === 'insufficient';
+  return { kind: isBad ? 'failed' : 'passed', evidence: [summary], reason: summary.reasons.join('; ') };
 }
 
 async function failedJobs(services: Services, model: string, partitions: readonly string[]): Promise<number> {

@@ -8,6 +8,7 @@ import { listModels, readDefinition } from '../config/model-definition.ts';
 import { unknownName } from '../domain/nearest.ts';
 import type { ColumnInfo, FileFormat, ImportReceipt } from '../engine/job.ts';
 import type { EnginePool } from '../engine/pool.ts';
+import { identifier } from '../engine/sql.ts';
 import { withEngine } from './engine.ts';
 import { CommandFailure, exitCode, note, print } from './output.ts';
 import { type ProjectOptions, projectOf } from './project-context.ts';
@@ -176,7 +177,7 @@ async function describeColumns(engine: EnginePool, receipt: ImportReceipt): Prom
   const tables = { t: receipt.partitions.map(({ path }) => path) };
   const facts: ColumnFacts[] = [];
   for (const { name, type } of receipt.columns) {
-    const column = `"${name.replaceAll('"', '""')}"`;
+    const column = identifier(name);
     const isNumber = !isTime(type) && !/^(VARCHAR|BOOLEAN|BLOB|UUID)/.test(type);
     const counts = await engine.run(
       'query',

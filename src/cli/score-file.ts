@@ -9,7 +9,7 @@ import { availableParallelism, tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { deviceEnvironment } from '../config/device-environment.ts';
 import type { Contract } from '../domain/contract.ts';
-import { type Chunk, planChunks } from '../domain/scoring.ts';
+import { batchRows, type Chunk, planChunks } from '../domain/scoring.ts';
 import { EngineFault } from '../engine/fault.ts';
 import type { InputFile } from '../engine/input-files.ts';
 import type { ChunkReceipt, ColumnInfo, GpuProvider, InputRange, PreparedModel, ScoreChunkJob } from '../engine/job.ts';
@@ -66,7 +66,6 @@ export interface ScoreFileResult {
 
 const DEADLINE_MS = 24 * 3_600_000;
 const CHUNK_ROWS = 1_000_000;
-const BATCH_ROWS = 2_048;
 const NUMERIC = /^(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|BOOLEAN|FLOAT|DOUBLE|DECIMAL\(\d+,\d+\))$/;
 
 /** Runs the command; throws `CommandFailure` with exit code 1 (failed) or 2 (usage). */
@@ -326,7 +325,7 @@ function jobOf(options: ScoreFileOptions, plan: Plan, chunk: Chunk, outputFolder
     sliceColumns: [],
     dataset: basename(options.input),
     outputFolder,
-    batchRows: options.batchRows ?? BATCH_ROWS,
+    batchRows: options.batchRows ?? batchRows,
     device: options.device ?? 'off',
     ...(options.provider === undefined ? {} : { provider: options.provider }),
   };

@@ -5,6 +5,7 @@ import { listModels, readDefinition } from '../config/model-definition.ts';
 import type { Project } from '../config/project.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import { nearest } from '../domain/nearest.ts';
+import { batchRows } from '../domain/scoring.ts';
 import type { ColumnInfo, RuleCount } from '../engine/job.ts';
 import type { EnginePool } from '../engine/pool.ts';
 import { checkTrainer } from '../trainers/index.ts';
@@ -77,7 +78,7 @@ async function validateModel(of: {
       baseline: null,
       sliceColumns: [],
       outputFolder: await mkdtemp(join(scratch, `${model}-`)),
-      batchRows: 2_048,
+      batchRows,
       device: 'off',
     },
     { deadlineMs },

@@ -1,5 +1,8 @@
 /** How a scoring job is cut into chunks: one huge file as parallel as many small ones, ten thousand tiny files grouped. */
 
+/** Rows that a model is given at once: enough for its kernels, few enough to stay in a core's cache; also DuckDB's vector. */
+export const batchRows = 2_048;
+
 export interface FileToScore {
   readonly path: string;
   /** Rows of each row group; one entry for formats without row groups. */
