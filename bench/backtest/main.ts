@@ -1,8 +1,11 @@
 /**
  * `npm run bench -- backtest --data FOLDER [--full]`: the default retraining policy on Elec2, on the bank's calls and on the
  * seeded streams, against the calendar and against chance, all with the same models and the same number of retrainings.
- * The short form replays the forty weeks that the policy was chosen on; only `--full` is the published yardstick.
+ * The short form replays the forty weeks that the policy was chosen on, and reports bank without holding anybody to it: the
+ * policy was chosen elsewhere, and what it misses there is to be read, not tuned away. `--full` is the published yardstick.
  */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
 import {
   type Backtest,
   type BacktestProgress,
@@ -16,28 +19,32 @@ import type { BenchOptions, BenchResult, Ratio } from '../main.ts';
 import { bankPlan, readBank } from './bank.ts';
 import { electricityPlan, openContract, readElectricity } from './elec2.ts';
 
+const files = ['electricity.csv', 'bank-full.csv'];
 const seed = 1;
 const parameters = { trees: 150, max_leaves: 31 };
 const shortWeeks = 40;
 const streamSeeds = 10;
 
 export async function run(options: BenchOptions): Promise<BenchResult> {
-  if (options.data === null) throw new Error('the backtest needs the folder with electricity.csv: --data FOLDER');
   const { full, data } = options;
+  const missing = files.filter(file => data === null || !existsSync(join(data, file)));
+  if (data === null || missing.length > 0) {
+    throw new Error(`the backtest needs ${missing.join(' and ')}, not found in ${data ?? 'any folder'}: --data FOLDER`);
+  }
   const electricity = await replay(electricityPlan(readElectricity(data), full ? undefined : shortWeeks), options);
-  const bank = full ? await replay(bankPlan(readBank(data)), options) : null;
+  const bank = await replay(bankPlan(readBank(data)), options);
   options.log('seeded streams');
   const streams = await reportStreams({
     seeds: streamSeeds,
     learner: builtinLearner('logistic', {}, seed),
     contractOf: openContract,
   });
-  const backtests = [electricity, ...(bank === null ? [] : [bank])];
+  const backtests = [electricity, bank];
   return {
     bench: 'backtest',
     rounds: 1,
-    ratios: [...backtests.flatMap(one => ratiosOf(one, full)), ...streams.map(ratioOfStreams)],
-    notes: backtests.flatMap(notesOf),
+    ratios: [...ratiosOf(electricity, full), ...(full ? ratiosOf(bank, full) : []), ...streams.map(ratioOfStreams)],
+    notes: [...backtests.flatMap(notesOf), ...(full ? [] : ratiosOf(bank, full).map(reported))],
   };
 }
 
@@ -75,6 +82,11 @@ function ratiosOf(result: Backtest, full: boolean): Ratio[] {
       : []),
     share(`${result.model}: windows without an alarm on a shuffled copy`, 1 - alarms / windows, 0.99),
   ];
+}
+
+/** A ratio for reading only. */
+function reported({ name, ours, peer, met, wanted }: Ratio): string {
+  return `reported, ${met ? 'met' : 'missed'}: ${name}: ${show(ours)} against ${show(peer)} (wanted ${wanted})`;
 }
 
 function ratio(name: string, ours: number, peer: number): Ratio {

@@ -10,6 +10,7 @@ import {
 } from '../domain/incident.ts';
 import { psi } from '../stats/divergence.ts';
 import { spearman } from '../stats/rank.ts';
+import { levelShifts } from '../stats/sequential.ts';
 
 /**
  * Replays the windows of one subject in time order and answers what is open now, of which class, and what was open before.
@@ -71,6 +72,13 @@ function badWindowsOf(
 
 /** The class of the change at the newest of the given windows (oldest first, all with a severity). */
 export function classifyChange(windows: readonly Observation[], persistence: Persistence): Classification {
+  return { since: null, ...nameChange(windows, persistence) };
+}
+
+/** `since` is left out where no lasting change of level is meant. */
+type Named = Omit<Classification, 'since'> & Partial<Pick<Classification, 'since'>>;
+
+function nameChange(windows: readonly Observation[], persistence: Persistence): Named {
   const recent = windows.slice(-persistence.n);
   const breaches = recent.filter(window => window.breach);
   const now = windows.at(-1);
@@ -103,8 +111,28 @@ export function classifyChange(windows: readonly Observation[], persistence: Per
   return classifyPersistent(windows, run, cause);
 }
 
+/**
+ * The Page–Hinkley test on the severities, in limits: what it tolerates a window, and the sum of deviations that is a change
+ * of level. Two limits are one window at three times the limit, or four windows half a limit above the average; the noise of
+ * windows without a change stays below one. Chosen on the seeded streams.
+ */
+const pageHinkleyOptions = { instancesMin: 3, delta: 0.005, threshold: 2, alpha: 1 };
+
+/**
+ * Index of the window in which the level of this run of breaches began; null when the mean has not moved. A noisy new level
+ * has shifts of its own, so only those count that began before the run and were noticed in it.
+ */
+function onsetOf(windows: readonly Observation[], run: readonly Observation[]): number | null {
+  const limits = windows.map(({ severity, limit }) => (limit > 0 ? (severity ?? 0) / limit : 0));
+  const start = windows.findIndex(({ window }) => window === run[0]?.window);
+  const led = levelShifts(limits, pageHinkleyOptions).filter(
+    ({ direction, onset, alarm }) => direction === 'up' && onset <= start && alarm >= start,
+  );
+  return led.at(-1)?.onset ?? null;
+}
+
 /** Breached and came back: a concentrated or tall excursion was an event, a low one was noise. */
-function classifyReturned(breaches: readonly Observation[], cause: Cause | null, bug: Cause | null): Classification {
+function classifyReturned(breaches: readonly Observation[], cause: Cause | null, bug: Cause | null): Named {
   if (bug !== null)
     return { class: 'data_bug', cause: bug, reason: `${bug.text}; the newest window is back to normal` };
   const tall = breaches.some(window => (window.severity ?? 0) >= 2 * window.limit);
@@ -123,11 +151,9 @@ function classifyReturned(breaches: readonly Observation[], cause: Cause | null,
 }
 
 /** Enough breaches: did it jump once and stay, or climb? */
-function classifyPersistent(
-  windows: readonly Observation[],
-  run: readonly Observation[],
-  cause: Cause | null,
-): Classification {
+function classifyPersistent(windows: readonly Observation[], run: readonly Observation[], cause: Cause | null): Named {
+  const onset = onsetOf(windows, run);
+  const since = onset === null ? null : windows[onset]!.window;
   const trendWindows = windows.slice(-10);
   const severities = trendWindows.map(window => window.severity ?? 0);
   const trend =
@@ -143,24 +169,35 @@ function classifyPersistent(
     return {
       class: 'gradual',
       cause,
+      since,
       reason: `the severity climbed over ${severities.length} windows (rank correlation ${trend.toFixed(2)})`,
     };
   }
-  const settled = settledAfterJump(windows, run);
-  if (settled !== null) return { class: 'step_change', cause, reason: settled };
+  const settled = settledAfterJump(windows, run, onset);
+  if (settled !== null) return { class: 'step_change', cause, since, reason: settled };
   if (trend > 0.8) {
-    return { class: 'gradual', cause, reason: `the severity still climbs (rank correlation ${trend.toFixed(2)})` };
+    const reason = `the severity still climbs (rank correlation ${trend.toFixed(2)})`;
+    return { class: 'gradual', cause, since, reason };
   }
   return {
     class: 'unknown',
     cause,
+    since,
     reason: `${run.length} windows in a row breach and they still differ from each other`,
   };
 }
 
-/** The windows since the jump resemble each other more than they resemble the time before: the new level is a level. */
-function settledAfterJump(windows: readonly Observation[], run: readonly Observation[]): string | null {
-  if (run.length < 2) return null;
+/**
+ * The windows since the jump resemble each other more than they resemble the time before: the new level is a level. That
+ * there was a jump is for the Page–Hinkley test to say; only breaches from the first window on have nothing to jump from.
+ */
+function settledAfterJump(
+  windows: readonly Observation[],
+  run: readonly Observation[],
+  onset: number | null,
+): string | null {
+  const before = windows.at(-run.length - 1);
+  if (run.length < 2 || (onset === null && before !== undefined)) return null;
   const levels = run.map(window => window.severity ?? 0);
   const typical = levels.toSorted((left, right) => left - right)[levels.length >> 1]!;
   const moves = run.slice(1).map((window, index) => distance(run[index]!, window));
@@ -168,10 +205,9 @@ function settledAfterJump(windows: readonly Observation[], run: readonly Observa
     const spread = Math.max(...levels) - Math.min(...levels);
     return spread <= 0.5 * typical ? `it stays at a level of ${typical.toFixed(2)} since ${run[0]!.window}` : null;
   }
-  const settled = moves.filter(move => (move ?? 0) <= 0.5 * typical).length >= 0.75 * moves.length;
-  const before = windows.at(-run.length - 1);
-  const jumped = before === undefined || (distance(before, run[0]!) ?? typical) >= 0.25 * typical;
-  return settled && jumped ? `it jumped in ${run[0]!.window} and has stayed there for ${run.length} windows` : null;
+  if (moves.filter(move => (move ?? 0) <= 0.5 * typical).length < 0.75 * moves.length) return null;
+  const found = onset === null ? '' : ` (Page–Hinkley: the new level began in ${windows[onset]!.window})`;
+  return `it jumped in ${run[0]!.window} and has stayed there for ${run.length} windows${found}`;
 }
 
 /**
@@ -208,7 +244,7 @@ function openIncident(subject: string, past: readonly Observation[], persistence
     state: 'open',
     class: classified.class,
     cause: classified.cause,
-    since: first.window,
+    since: classified.since ?? first.window,
     opened: now.window,
     closed: null,
     peak: Math.max(...breaches.map(window => window.severity ?? 0)),
@@ -229,6 +265,7 @@ function extendIncident(
   return {
     ...open,
     ...(keeps ? {} : { class: classified.class, cause: classified.cause ?? open.cause, reason: classified.reason }),
+    since: keeps ? open.since : (classified.since ?? open.since),
     peak: Math.max(open.peak, window.severity ?? 0),
     breaches: open.breaches + (window.breach ? 1 : 0),
   };

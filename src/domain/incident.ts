@@ -83,7 +83,7 @@ export interface Incident {
   readonly state: 'open' | 'closed';
   readonly class: ChangeClass;
   readonly cause: Cause | null;
-  /** First breaching window. */
+  /** Where the new level began, once the test for a change of level has found it; else the first breaching window. */
   readonly since: string;
   readonly opened: string;
   readonly closed: string | null;
@@ -106,5 +106,7 @@ export interface SubjectState {
 export interface Classification {
   readonly class: ChangeClass;
   readonly cause: Cause | null;
+  /** Window in which the new level began (Page–Hinkley); null when no lasting change of level was found. */
+  readonly since: string | null;
   readonly reason: string;
 }

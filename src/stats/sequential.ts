@@ -14,28 +14,62 @@ export interface PageHinkleyOptions {
   readonly alpha?: number;
 }
 
+/** A change of the mean that the test found. */
+export interface LevelShift {
+  /** Observation that raised the alarm. */
+  readonly alarm: number;
+  /** First observation of the new level: the one after the cumulated deviation was last at its extreme. */
+  readonly onset: number;
+  readonly direction: 'up' | 'down';
+}
+
 /**
  * Page–Hinkley test for a change of the mean in either direction (Page 1954; the recursion of River).
  * @returns the index of the observation that raised the first alarm, or null when there is none.
  */
 export function pageHinkley(series: Numbers, options: PageHinkleyOptions = {}): number | null {
+  return firstShift(series, options)?.alarm ?? null;
+}
+
+/** The first alarm of the Page–Hinkley test with where the new level began; null when there is none. */
+export function firstShift(series: Numbers, options: PageHinkleyOptions = {}): LevelShift | null {
   const { instancesMin = 30, delta = 0.005, threshold = 50, alpha = 0.9999 } = options;
   let average = 0;
   let increase = 0;
   let decrease = 0;
-  let increaseMin = Infinity;
-  let decreaseMax = -Infinity;
+  let lowest = { value: Infinity, at: 0 };
+  let highest = { value: -Infinity, at: 0 };
   for (let i = 0; i < series.length; i++) {
     average += (series[i]! - average) / (i + 1);
     const deviation = series[i]! - average;
     increase = alpha * increase + deviation - delta;
     decrease = alpha * decrease + deviation + delta;
-    increaseMin = Math.min(increaseMin, increase);
-    decreaseMax = Math.max(decreaseMax, decrease);
-    const alarm = increase - increaseMin > threshold || decreaseMax - decrease > threshold;
-    if (i + 1 >= instancesMin && alarm) return i;
+    if (increase < lowest.value) lowest = { value: increase, at: i };
+    if (decrease > highest.value) highest = { value: decrease, at: i };
+    if (i + 1 < instancesMin) continue;
+    if (increase - lowest.value > threshold) return { alarm: i, onset: lowest.at + 1, direction: 'up' };
+    if (highest.value - decrease > threshold) return { alarm: i, onset: highest.at + 1, direction: 'down' };
   }
   return null;
+}
+
+/**
+ * Every change of the mean, in order. After each alarm the test starts again at the onset it named; an alarm at the first
+ * chance after that is the same change, and only moves its onset closer.
+ */
+export function levelShifts(series: Numbers, options: PageHinkleyOptions = {}): readonly LevelShift[] {
+  const found: LevelShift[] = [];
+  const values = Array.from(series);
+  for (let from = 0; from < values.length; ) {
+    const shift = firstShift(values.slice(from), options);
+    if (shift === null) break;
+    const alarm = from + shift.alarm;
+    from += shift.onset;
+    const isSame = shift.alarm + 1 === (options.instancesMin ?? 30) && found.at(-1)?.direction === shift.direction;
+    if (isSame) found.pop();
+    found.push({ alarm, onset: from, direction: shift.direction });
+  }
+  return found;
 }
 
 /** mean ± k standard deviations of accepted windows. */

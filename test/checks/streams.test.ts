@@ -3,7 +3,7 @@ import { dataBugOf, makeStream, type StreamKind } from '../../src/backtest/strea
 import { reorderHistory } from '../../src/backtest/table.ts';
 import type { ChangeClass } from '../../src/domain/incident.ts';
 import { createRandom } from '../../src/stats/random.ts';
-import { monitor } from './support/monitoring.ts';
+import { dayOf, monitor } from './support/monitoring.ts';
 
 const shape = { windows: 45, rowsPerWindow: 600, changeAt: 20 };
 const referenceWindows = 10;
@@ -17,11 +17,20 @@ const expected: Record<Exclude<StreamKind, 'no_drift'>, ChangeClass> = {
 };
 const seeds = Array.from({ length: 10 }, (_, index) => index + 1);
 
+interface Named {
+  readonly open: readonly ChangeClass[];
+  readonly any: readonly ChangeClass[];
+  readonly bug: string | null;
+  /** Where the step that is open at the end began. */
+  readonly since: string | null;
+}
+
 /** Classes of `level` and `amount` in every window in which an open incident, or an excursion that passed, has a class. */
-function classesOf(kind: StreamKind, seed: number): { open: ChangeClass[]; any: ChangeClass[]; bug: string | null } {
+function classesOf(kind: StreamKind, seed: number): Named {
   const monitored = monitor(makeStream({ kind, seed, ...shape }), referenceWindows, shape.rowsPerWindow);
   const states = monitored.flatMap(window => window.states);
   return {
+    since: states.findLast(state => state.open?.class === 'step_change')?.open?.since ?? null,
     open: states.flatMap(state =>
       state.open !== null && settled.includes(state.open.class) ? [state.open.class] : [],
     ),
@@ -34,8 +43,14 @@ describe('the class of a change, before anything acts on it', () => {
   test.each(['step', 'gradual', 'data_bug'] as const)(
     '%s: at least nine of ten first classes of the incident are right',
     kind => {
-      const first = seeds.map(seed => classesOf(kind, seed).open[0]);
+      const named = seeds.map(seed => classesOf(kind, seed));
+      const first = named.map(({ open }) => open[0]);
       expect(first.filter(name => name === expected[kind]).length, JSON.stringify(first)).toBeGreaterThanOrEqual(9);
+      if (kind !== 'step') return;
+      const since = named.map(one => one.since);
+      expect(since.filter(window => window === dayOf(shape.changeAt)).length, since.join(' ')).toBeGreaterThanOrEqual(
+        9,
+      );
     },
   );
 

@@ -22,7 +22,7 @@ import type { Measured } from '../../src/stats/measured.ts';
 import { benjaminiHochberg } from '../../src/stats/multiplicity.ts';
 import { twoProportionZ } from '../../src/stats/proportions.ts';
 import { createRandom } from '../../src/stats/random.ts';
-import { pageHinkley } from '../../src/stats/sequential.ts';
+import { levelShifts, pageHinkley } from '../../src/stats/sequential.ts';
 import { normalizeWasserstein, wasserstein, wassersteinBinned } from '../../src/stats/wasserstein.ts';
 
 const counts = fc.array(fc.nat(1000), { minLength: 2, maxLength: 12 });
@@ -281,4 +281,16 @@ test('Page–Hinkley stays quiet on a constant and finds a drop as well as a ris
     expect(index).toBeGreaterThanOrEqual(500);
     expect(index).toBeLessThan(510);
   }
+});
+
+test('levels that change twice are found where they change, in both directions', () => {
+  const level = (height: number, rows: number) => Array.from({ length: rows }, (_, row) => height + (row % 2) / 20);
+  const series = [...level(0, 20), ...level(4, 15), ...level(1, 15)];
+  const shifts = levelShifts(series, { instancesMin: 3, threshold: 2, alpha: 1 });
+  expect(shifts.map(({ onset, direction }) => [onset, direction])).toEqual([
+    [20, 'up'],
+    [35, 'down'],
+  ]);
+  expect(levelShifts(level(3, 50), { instancesMin: 3, threshold: 2, alpha: 1 })).toEqual([]);
+  expect(levelShifts([])).toEqual([]);
 });
