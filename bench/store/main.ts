@@ -58,7 +58,10 @@ export async function run(options: BenchOptions): Promise<BenchResult> {
         });
       }
     }
-    for (const ratio of await readLogs(folder, rounds)) {
+    const logs = await readLogs(folder, rounds);
+    notes.push(...logs.notes);
+    for (const note of logs.notes) options.log(note);
+    for (const ratio of logs.ratios) {
       options.log(`${ratio.name}: ${ratio.ours.toFixed(2)} s, at most ${ratio.peer} s wanted`);
       ratios.push(ratio);
     }

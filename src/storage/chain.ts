@@ -11,6 +11,7 @@
  * never be decided twice.
  */
 import { webcrypto } from 'node:crypto';
+import { setImmediate } from 'node:timers/promises';
 import { sha256 } from './digest.ts';
 import { StorageFault } from './fault.ts';
 import { entryNumberOf } from './keys.ts';
@@ -61,6 +62,8 @@ const attemptsMax = 8;
 const readsOfDoubtfulBytes = 4;
 /** Parallel reads while walking to the end. */
 const windowMax = 32;
+/** Segments that are fetched while one is parsed; each is about half a megabyte. */
+const segmentsAhead = 16;
 
 export class Chain<Entry extends Linked> {
   readonly #store: ObjectStore;
@@ -254,22 +257,33 @@ export class Chain<Entry extends Linked> {
 
   // --- Segments -----------------------------------------------------------------------------------------------------
 
-  /** Reads whole segments; one that is absent or does not fit the chain ends it, and the entries themselves are read. */
+  /**
+   * Reads whole segments; one that is absent or does not fit the chain ends it, and the entries themselves are read. While one
+   * is parsed, the next are fetched and hashed on other threads.
+   */
   async #readSegments(): Promise<void> {
-    for (let width = 1; ; width = Math.min(width * 4, windowMax)) {
-      const from = this.#slots.length;
-      const firsts = Array.from({ length: width }, (_, index) => from + index * segmentLength);
-      const answers = await Promise.all(firsts.map(first => this.#store.get(this.#format.segmentKey(first))));
-      const segments = await Promise.all(
-        answers.map(answer => (answer.kind === 'found' ? splitSegment(answer.value.bytes) : null)),
-      );
-      for (const [index, texts] of segments.entries()) {
-        const slots = texts === null ? null : this.#parseSegment(firsts[index]!, texts);
-        if (slots === null) return this.#confirmSegments();
-        for (const slot of slots) this.#slots.push(slot);
-        this.#segmentsEnd = this.#slots.length;
+    const ahead: Promise<readonly string[] | null>[] = [];
+    let nextFirst = this.#slots.length;
+    for (let width = 1; ; width = Math.min(width * 2, segmentsAhead)) {
+      while (ahead.length < width) {
+        ahead.push(this.#fetchSegment(nextFirst));
+        nextFirst += segmentLength;
       }
+      const texts = await ahead.shift();
+      const slots = texts == null ? null : this.#parseSegment(this.#slots.length, texts);
+      if (slots === null) break;
+      for (const slot of slots) this.#slots.push(slot);
+      this.#segmentsEnd = this.#slots.length;
+      // Lets the fetches behind this one take their next step, and a worker send its heartbeat.
+      await setImmediate();
     }
+    await Promise.allSettled(ahead);
+    await this.#confirmSegments();
+  }
+
+  async #fetchSegment(first: number): Promise<readonly string[] | null> {
+    const answer = await this.#store.get(this.#format.segmentKey(first));
+    return answer.kind === 'found' ? await splitSegment(answer.value.bytes) : null;
   }
 
   /**

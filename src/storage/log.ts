@@ -68,24 +68,30 @@ export class Log<Body> {
 
 /** How a log's entries look; the audit reads the chains of all logs through it, whatever their bodies are. */
 export function logFormat<Body>(prefix: string, schema: LogSchema<Body>): ChainFormat<LogEntry<Body>> {
+  const current = `${schema.name}/${schema.version}`;
   return {
     name: prefix,
     entryKey: number => keys.logEntry(prefix, number),
     segmentKey: first => keys.logSegment(prefix, first),
-    parse: (text, number) => parseEntry(text, { number, prefix, schema }),
+    parse: (text, number) => parseEntry(text, { number, prefix, schema, current }),
   };
 }
 
-function parseEntry<Body>(
-  text: string,
-  expected: { readonly number: number; readonly prefix: string; readonly schema: LogSchema<Body> },
-): LogEntry<Body> {
+function parseEntry<Body>(text: string, expected: Expected<Body>): LogEntry<Body> {
   if (!text.endsWith('\n')) throw new Error(`the entry is cut short after ${text.length} characters`);
   const entry: unknown = JSON.parse(text);
   if (!isEnvelope(entry)) throw new Error('the entry lacks one of schema, number, prevHash, commit, at, body');
   if (entry.number !== expected.number) throw new Error(`the entry calls itself number ${entry.number}`);
   const { number, prevHash, commit, at } = entry;
-  return { number, prevHash, commit, at, body: upgraded(entry, expected.prefix, expected.schema) };
+  return { number, prevHash, commit, at, body: upgraded(entry, expected) };
+}
+
+interface Expected<Body> {
+  readonly number: number;
+  readonly prefix: string;
+  readonly schema: LogSchema<Body>;
+  /** The schema as the entries name it. */
+  readonly current: string;
 }
 
 interface Envelope extends Linked {
@@ -108,21 +114,17 @@ function isEnvelope(value: unknown): value is Envelope {
   );
 }
 
-function upgraded<Body>(entry: Envelope, prefix: string, schema: LogSchema<Body>): Body {
+function upgraded<Body>(entry: Envelope, { prefix, schema, current }: Expected<Body>): Body {
   // The schema's name and version say what the body is; it was written by this code from that type.
-  if (entry.schema === `${schema.name}/${schema.version}`) return entry.body as Body;
+  if (entry.schema === current) return entry.body as Body;
   const key = keys.logEntry(prefix, entry.number);
   const [name, written] = entry.schema.split('/');
   const version = Number(written);
   if (name !== schema.name || !Number.isInteger(version) || version < 1) {
-    throw new StorageFault(
-      'foreign',
-      key,
-      `expected an entry of ${schema.name}/${schema.version}, found ${entry.schema}`,
-    );
+    throw new StorageFault('foreign', key, `expected an entry of ${current}, found ${entry.schema}`);
   }
   if (version > schema.version) {
-    const message = `entry is ${entry.schema}, this version of Almanac reads up to ${schema.name}/${schema.version}: upgrade Almanac`;
+    const message = `entry is ${entry.schema}, this version of Almanac reads up to ${current}: upgrade Almanac`;
     throw new StorageFault('foreign', key, message);
   }
   let body = entry.body;
