@@ -1,4 +1,5 @@
 /** Judging a version before anybody is asked: by itself as a program, then against the champion on the same held-out rows. */
+import { judgeEstimateReference } from '../checks/estimate.ts';
 import { judgeChallenger } from '../checks/evaluation.ts';
 import { checkResult } from '../checks/result.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
@@ -105,7 +106,7 @@ function judge(definition: ModelDefinition, rows: EvaluationRows): CheckResult[]
     seed: definition.train.seed,
   };
   if (definition.task !== 'multiclass') {
-    return judgeChallenger({
+    const judged = judgeChallenger({
       ...common,
       metric,
       min,
@@ -114,6 +115,9 @@ function judge(definition: ModelDefinition, rows: EvaluationRows): CheckResult[]
       championScores: champion?.values ?? null,
       threshold: definition.task === 'binary' ? 0.5 : null,
     });
+    if (definition.task === 'regression') return judged;
+    const seen = { labels: rows.labels, scores: challenger.values, threshold: 0.5, seed: definition.train.seed };
+    return [...judged, ...judgeEstimateReference(seen)];
   }
   // Several classes are judged by whether the predicted class is the right one.
   const hits = ({ values, width }: { values: Float64Array; width: number }) =>

@@ -10,11 +10,22 @@ export {
   type DriftWindow,
   driftValues,
 } from './drift.ts';
+export {
+  compareWithTruth,
+  type EstimateInput,
+  type EstimateReference,
+  estimateQualityOf,
+  estimateReferenceIn,
+  isEstimatedMetric,
+  judgeEstimateReference,
+  scoresOfProfile,
+  unknownShareOf,
+} from './estimate.ts';
 export { type EvaluationInput, judgeChallenger } from './evaluation.ts';
 export { type FollowOptions, followIncidents } from './follow.ts';
 export { checkLabelLeakage, checkSplit, checkTemporalLeakage, type SplitFacts, type TemporalFacts } from './leakage.ts';
 export { judgeProbe, type ProbeInput } from './probe.ts';
-export { aucOfHistogram, type EstimateInput, estimateQualityOf, judgeQuality, type QualityInput } from './quality.ts';
+export { aucOfHistogram, judgeQuality, type QualityInput } from './quality.ts';
 export { byUrgency, checkResult } from './result.ts';
 export { directionOf, isQualityMetric, measureQuality, type QualityMetric, qualityMetric } from './score-quality.ts';
 export { checkDistributionSkew, checkRowSkew, type PairedColumn, type PairedRows } from './skew.ts';

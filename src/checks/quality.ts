@@ -1,9 +1,8 @@
-/** Realised quality from late labels, judged on interval bounds; and the estimate that stands in until they come. */
+/** Realised quality from late labels, judged on interval bounds. The estimate that stands in until they come: `estimate.ts`. */
 
-import type { CheckResult } from '../domain/evidence.ts';
+import type { CheckResult, Evidence } from '../domain/evidence.ts';
 import { type LabelCohort, maturityOf } from '../domain/labels.ts';
 import { clusterBootstrap } from '../stats/bootstrap.ts';
-import { type EstimatedMetric, estimateBand, estimateQuality } from '../stats/cbpe.ts';
 import { rocAuc } from '../stats/classification.ts';
 import { delongAuc } from '../stats/delong.ts';
 import { psi, psiNoiseFloor } from '../stats/divergence.ts';
@@ -145,53 +144,28 @@ function measureWithInterval(
   return interval === null ? null : { value: interval.estimate, low: interval.low, high: interval.high };
 }
 
-export interface EstimateInput {
-  readonly metric: EstimatedMetric;
-  readonly min: number | null;
-  /** Calibrated probabilities of the window, and the calls made from them. */
-  readonly probabilities: Numbers;
-  readonly threshold: number;
-  /** Standard deviation of one row's contribution on the labelled reference (`stats/cbpe.componentDeviations`). */
-  readonly deviation: number;
-  /** Share of rows with a value the training never saw (unseen category, beyond the reference's extremes). */
-  readonly unknownShare: number;
-}
-
-/** Above this share of rows in regions the model never saw, an estimate from its own confidence is a guess. */
-const unknownShareMax = 0.05;
-
-/** CBPE: quality expected if the model's probabilities still mean what they say. Blind to a change of the concept. */
-export function estimateQualityOf(input: EstimateInput): CheckResult[] {
-  return judgeTable('estimated_quality', () => {
-    const rows = input.probabilities.length;
-    const base = { rows, limit: input.min, limitSource: input.min === null ? null : 'declared' };
-    if (input.unknownShare > unknownShareMax) {
-      return {
-        ...base,
-        status: 'insufficient',
-        reason: `${percent(input.unknownShare)} of the rows lie where the model never learned: no estimate`,
-      };
-    }
-    const predicted = Uint8Array.from({ length: rows }, (_, row) =>
-      input.probabilities[row]! >= input.threshold ? 1 : 0,
-    );
-    const estimated = estimateQuality(input.probabilities, predicted);
-    if (estimated.value === null) return { ...base, status: 'insufficient', reason: estimated.reason };
-    const value = estimated.value[input.metric];
-    if (value.value === null) return { ...base, status: 'insufficient', reason: value.reason };
-    const band = estimateBand(value.value, { deviation: input.deviation, rows }).value;
-    if (band === null) return { ...base, status: 'insufficient', reason: 'no rows' };
-    const text = `estimated ${input.metric} ${plain(value.value)} (${plain(band.low)} to ${plain(band.high)})`;
-    const below = input.min !== null && band.high < input.min;
+/** `label_revision`: what labels that came or changed after a cohort was judged did to its quality. */
+export function judgeRevision(before: Pick<Evidence, 'asOf' | 'checks'>, now: readonly CheckResult[]): CheckResult[] {
+  return judgeTable('label_revision', () => {
+    const [old, fresh] = [before.checks, now].map(checks => checks.find(({ check }) => check === 'quality'));
+    if (old === undefined || fresh === undefined) return null;
+    const moved = old.value === null || fresh.value === null ? null : fresh.value - old.value;
+    const isSurprise =
+      fresh.value !== null && old.interval !== null && (fresh.value < old.interval[0] || fresh.value > old.interval[1]);
     return {
-      ...base,
-      status: below ? 'warn' : 'pass',
-      value: value.value,
-      interval: [band.low, band.high],
-      reason: `${text}${input.min === null ? '' : `, at least ${plain(input.min)} wanted`}; assumes that the concept has not changed`,
-      details: { metric: input.metric, method: 'CBPE' },
+      status: isSurprise ? 'warn' : 'pass',
+      value: moved,
+      rows: fresh.rows,
+      details: { before: old.value, rowsBefore: old.rows, judged: before.asOf },
+      reason:
+        `labels changed since this was judged as of ${before.asOf}: ${old.rows} labelled rows are ${fresh.rows} now, the ` +
+        `quality ${textOf(old.value)} is ${textOf(fresh.value)}${isSurprise ? ', outside the interval stated then' : ''}`,
     };
   });
+}
+
+function textOf(value: number | null): string {
+  return value === null ? 'undefined' : plain(value);
 }
 
 /** AUC with DeLong's variance from a score histogram by label; ties inside a bin count half. Null with one class. */

@@ -20,23 +20,32 @@ export interface EstimatedQuality {
 
 /**
  * Expected confusion: TP = Σ p over rows called positive, FP = Σ (1 − p) there, FN = Σ p elsewhere, TN the rest. The AUC
- * weighs every row p as a positive and 1 − p as a negative, ties half. `score` orders the rows; default p itself.
+ * weighs every row p as a positive and 1 − p as a negative, ties half. `score` orders the rows; default p itself. `counts`
+ * says how many rows an entry stands for, as the bins of a histogram do; default one each.
  */
-export function estimateQuality(p: Numbers, predicted: Numbers, score: Numbers = p): Measured<EstimatedQuality> {
+export function estimateQuality(
+  p: Numbers,
+  predicted: Numbers,
+  score: Numbers = p,
+  counts: Numbers | null = null,
+): Measured<EstimatedQuality> {
   const problem =
     lengthMismatch(p, predicted, 'probabilities and decisions') ??
     lengthMismatch(p, score, 'probabilities and scores') ??
+    (counts === null ? null : lengthMismatch(p, counts, 'probabilities and counts')) ??
     outsideUnit(p);
   if (problem !== null) return undefinedBecause(problem);
-  if (p.length === 0) return undefinedBecause('no rows');
+  const rows = counts === null ? p.length : sum(counts);
+  if (!(rows > 0)) return undefinedBecause('no rows');
   let [tp, fp, fn, tn] = [0, 0, 0, 0];
   for (let i = 0; i < p.length; i++) {
+    const count = counts?.[i] ?? 1;
     if (predicted[i] === 1) {
-      tp += p[i]!;
-      fp += 1 - p[i]!;
+      tp += count * p[i]!;
+      fp += count * (1 - p[i]!);
     } else {
-      fn += p[i]!;
-      tn += 1 - p[i]!;
+      fn += count * p[i]!;
+      tn += count * (1 - p[i]!);
     }
   }
   const ratio = (top: number, bottom: number, reason: string): Measured =>
@@ -46,15 +55,15 @@ export function estimateQuality(p: Numbers, predicted: Numbers, score: Numbers =
     falsePositives: fp,
     falseNegatives: fn,
     trueNegatives: tn,
-    accuracy: measured((tp + tn) / p.length),
+    accuracy: measured((tp + tn) / rows),
     precision: ratio(tp, tp + fp, 'nothing was called positive'),
     recall: ratio(tp, tp + fn, 'no positives are expected'),
     f1: ratio(2 * tp, 2 * tp + fp + fn, 'no positives, neither called nor expected'),
-    auc: estimatedAuc(p, score),
+    auc: estimatedAuc(p, score, counts),
   });
 }
 
-function estimatedAuc(p: Numbers, score: Numbers): Measured {
+function estimatedAuc(p: Numbers, score: Numbers, counts: Numbers | null): Measured {
   const order = Uint32Array.from({ length: p.length }, (_, i) => i).sort((a, b) => score[a]! - score[b]!);
   const positives: number[] = [];
   const negatives: number[] = [];
@@ -65,13 +74,15 @@ function estimatedAuc(p: Numbers, score: Numbers): Measured {
       negatives.push(0);
       last = score[row]!;
     }
-    positives[positives.length - 1]! += p[row]!;
-    negatives[negatives.length - 1]! += 1 - p[row]!;
+    const count = counts?.[row] ?? 1;
+    positives[positives.length - 1]! += count * p[row]!;
+    negatives[negatives.length - 1]! += count * (1 - p[row]!);
   }
   return rocAucOfGroups({ positives, negatives });
 }
 
-export type EstimatedMetric = 'accuracy' | 'precision' | 'recall' | 'f1' | 'auc';
+export const estimatedMetrics = ['accuracy', 'precision', 'recall', 'f1', 'auc'] as const;
+export type EstimatedMetric = (typeof estimatedMetrics)[number];
 
 /**
  * Standard deviation of one row's contribution to each metric on the labelled reference. The ratio metrics use the
