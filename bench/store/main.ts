@@ -4,7 +4,7 @@
  * A commit is whole: manifest, check of the part file, and the create-if-absent of the next log entry, with all that losing
  * races costs. Its peer is the bare store creating keys one after the other, the most that any log can do on it.
  */
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { createReadStream, createWriteStream, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { copyFile, open } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -146,8 +146,8 @@ async function scored(store: ObjectStore, table: PredictionsTable, partition: st
 interface Pair {
   readonly name: string;
   readonly wanted: number;
-  readonly ours: (round: number) => Promise<void>;
-  readonly peer: (round: number) => Promise<void>;
+  readonly ours: (round: number) => Promise<unknown>;
+  readonly peer: (round: number) => Promise<unknown>;
 }
 
 function transfers(places: {
@@ -163,12 +163,26 @@ function transfers(places: {
     const Body = createReadStream(source, { highWaterMark: 1 << 20 });
     await plain.send(new PutObjectCommand({ Bucket: s3.bucket, Key: `plain/${round}`, Body }));
   };
-  const plainDownload = async () => {
+  const plainBody = async () => {
     const { Body } = await plain.send(
       new GetObjectCommand({ Bucket: s3.bucket, Key: 'plain/0', ChecksumMode: 'ENABLED' }),
     );
     if (!(Body instanceof Readable)) throw new Error('no body');
-    await pipeline(Body, createWriteStream(target));
+    return Body;
+  };
+  const plainDownload = async () => pipeline(await plainBody(), createWriteStream(target));
+  const plainDownloadHashed = async () => {
+    const hash = createHash('sha256');
+    const body = await plainBody();
+    body.on('data', (chunk: Buffer) => hash.update(chunk));
+    await pipeline(body, createWriteStream(target));
+    return hash.digest('hex');
+  };
+  const copyAndHash = async () => {
+    await copyFile(local.pathOf('ours/0'), target);
+    const hash = createHash('sha256');
+    await pipeline(createReadStream(target, { highWaterMark: 1 << 20 }), hash);
+    return hash.digest('hex');
   };
   const copyAndSync = async (round: number) => {
     const path = join(folder, `.plain-${round}`);
@@ -185,14 +199,21 @@ function transfers(places: {
       peer: plainUpload,
     },
     {
-      name: 's3: download to plain SDK',
+      name: 's3: download to plain SDK, no digest on either side',
       wanted: 0.9,
       ours: async () => ok(await s3.download('ours/0', target, { digest: 'none' })),
       peer: plainDownload,
     },
     {
-      name: 's3: download with SHA-256 to plain SDK',
-      wanted: 0.4,
+      name: 's3: download with SHA-256 to plain SDK with SHA-256',
+      wanted: 0.9,
+      ours: async () => ok(await s3.download('ours/0', target)),
+      peer: plainDownloadHashed,
+    },
+    {
+      // Needs a core for the hash that neither this process nor the server wants.
+      name: 's3: download with SHA-256 to plain SDK without',
+      wanted: 0.9,
       ours: async () => ok(await s3.download('ours/0', target)),
       peer: plainDownload,
     },
@@ -201,6 +222,12 @@ function transfers(places: {
       wanted: 0.9,
       ours: async round => ok(await local.upload(`ours/${round}`, source)),
       peer: copyAndSync,
+    },
+    {
+      name: 'local: download with SHA-256 to copy and SHA-256',
+      wanted: 0.9,
+      ours: async () => ok(await local.download('ours/0', target)),
+      peer: copyAndHash,
     },
   ];
 }

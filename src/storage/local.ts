@@ -6,11 +6,11 @@
  * Nobody ever sees half an object, and `applied` means that it survives a power cut. Names that start with a dot are not
  * objects; a killed process may leave some, and `removeDebris` takes them away.
  */
-import { createHash, randomUUID } from 'node:crypto';
-import { createReadStream } from 'node:fs';
+import { randomUUID } from 'node:crypto';
 import { dirname, join, resolve } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { type Disk, type DiskFile, type FileStat, realDisk } from './disk.ts';
+import { sha256OnThread } from './file-sink.ts';
 import { FolderSync } from './folder-sync.ts';
 import { keysInFolder } from './local-listing.ts';
 import {
@@ -94,7 +94,7 @@ export class LocalStore implements ObjectStore {
       if (after.identity !== before.identity || copy.bytes !== before.bytes) {
         return { kind: 'changed', detail: `${key}: rewritten while it was copied` };
       }
-      const sha256 = options.digest === 'none' ? null : await sha256OfFile(path, options.signal);
+      const sha256 = options.digest === 'none' ? null : await sha256OnThread(path, options.signal);
       return { kind: 'found', value: { bytes: copy.bytes, sha256, etag: before.identity } };
     });
     if (result.kind !== 'found') await removeFile(path);
@@ -350,7 +350,7 @@ export class LocalStore implements ObjectStore {
     try {
       const [ours, found] = [await this.#disk.stat(path), await this.#disk.stat(this.pathOf(key))];
       if (ours.bytes !== found.bytes) return null;
-      const [wanted, present] = [await sha256OfFile(path, signal), await sha256OfFile(this.pathOf(key), signal)];
+      const [wanted, present] = [await sha256OnThread(path, signal), await sha256OnThread(this.pathOf(key), signal)];
       return wanted === present ? { kind: 'applied', etag: found.identity } : null;
     } catch {
       return null;
@@ -366,14 +366,6 @@ function mismatchOf(key: string, found: FileStat, ifMatch?: string): { kind: 'ch
 
 function infoOf(key: string, found: FileStat): ObjectInfo {
   return { key, bytes: found.bytes, etag: found.identity, modified: found.modified.toISOString() };
-}
-
-async function sha256OfFile(path: string, signal?: AbortSignal): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const chunk of createReadStream(path, { highWaterMark: 1 << 20, ...(signal && { signal }) })) {
-    hash.update(chunk);
-  }
-  return hash.digest('hex');
 }
 
 function codeOf(error: unknown): string {

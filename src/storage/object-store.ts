@@ -72,8 +72,8 @@ export interface ObjectStore {
 
   /**
    * Streams to a local file, which is replaced; on any answer but `found` no file is left. Length and checksum are
-   * verified. The SHA-256 of what was written comes with it unless `digest` is `none` (hashing costs as much processor
-   * time as the transfer itself; then it is null).
+   * verified. The SHA-256 of what was written comes with it unless `digest` is `none` (then it is null): hashing costs as
+   * much processor time as the transfer itself, on a thread of its own.
    */
   download(key: string, path: string, options?: DownloadOptions): Promise<ReadResult<Downloaded>>;
 

@@ -1,11 +1,10 @@
 /** Bodies of S3 answers. A connection may end early after a 200, so every body is measured before anyone uses it. */
-import { createHash } from 'node:crypto';
-import { createWriteStream } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { GetObjectCommandOutput } from '@aws-sdk/client-s3';
 import { crc32, crc32Header } from './crc32.ts';
+import { type DigestWanted, FileSink } from './file-sink.ts';
 
 export async function bodyBytes(
   answer: GetObjectCommandOutput,
@@ -24,19 +23,15 @@ export async function bodyBytes(
 /** Replaces the file; what it leaves when it rejects is of no use. */
 export async function bodyToFile(
   answer: GetObjectCommandOutput,
-  target: { readonly path: string; readonly digest: 'sha256' | 'none'; readonly signal: AbortSignal | undefined },
+  target: { readonly path: string; readonly digest: DigestWanted; readonly signal: AbortSignal | undefined },
 ): Promise<{ readonly bytes: number; readonly sha256: string | null }> {
-  const hash = target.digest === 'sha256' ? createHash('sha256') : null;
   const meter = new Meter(answer);
   const body = streamOf(answer);
-  body.on('data', (chunk: Buffer) => {
-    meter.add(chunk);
-    hash?.update(chunk);
-  });
-  const file = createWriteStream(target.path, { highWaterMark: 1 << 20 });
-  await pipeline(body, file, target.signal === undefined ? {} : { signal: target.signal });
+  body.on('data', (chunk: Buffer) => meter.add(chunk));
+  const sink = new FileSink(target.path, target.digest);
+  await pipeline(body, sink, target.signal === undefined ? {} : { signal: target.signal });
   meter.verify();
-  return { bytes: meter.bytes, sha256: hash?.digest('hex') ?? null };
+  return { bytes: meter.bytes, sha256: sink.sha256 };
 }
 
 /** Whether the file has exactly these bytes. */
