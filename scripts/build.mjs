@@ -3,6 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { bundleChildren } from './bundle-children.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const tsc = spawnSync(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'], {
@@ -10,6 +11,8 @@ const tsc = spawnSync(process.execPath, ['node_modules/typescript/bin/tsc', '-p'
   stdio: 'inherit',
 });
 if (tsc.status !== 0) process.exit(tsc.status ?? 1);
+
+await bundleChildren(join(root, 'dist'));
 
 // Workflow code for workers, bundled once; the digest lets a worker that runs from source use it while it is the same code.
 const { bundleWorkflowCode, DefaultLogger } = await import('@temporalio/worker');

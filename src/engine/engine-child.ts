@@ -39,7 +39,7 @@ export class EngineChild {
 
   constructor(options: ChildOptions) {
     const fromSource = import.meta.url.endsWith('.ts');
-    const entry = new URL(fromSource ? './child.ts' : './child.js', import.meta.url);
+    const entry = new URL(fromSource ? './child.ts' : '../child/child.js', import.meta.url);
     this.#memoryMb = options.memoryMb;
     this.#process = fork(entry, [], {
       cwd: options.folder,
