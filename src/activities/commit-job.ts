@@ -48,6 +48,7 @@ export async function commitJob(services: Services, input: { plan: string; manif
   await catalog.recordJobEnd(model, {
     ...end,
     outcome: 'committed',
+    manifest: input.manifest,
     tableVersion: outcome.version,
     rows,
     modelVersions: versions,

@@ -311,7 +311,7 @@ function expand(groups: readonly (readonly unknown[])[]): ServedScores {
 }
 
 /** Local copies of the partition's present part files. */
-async function fetchPredictions(
+export async function fetchPredictions(
   services: Services,
   definition: ModelDefinition,
   partition: string,

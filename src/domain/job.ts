@@ -16,6 +16,8 @@ export type JobEvent =
       readonly outcome: JobOutcome;
       /** Digest of the plan; null when it failed before there was one. */
       readonly plan: string | null;
+      /** Digest of what was published; absent unless committed, and in logs from before it was kept. */
+      readonly manifest?: string;
       /** Version of the predictions table; null unless committed. */
       readonly tableVersion: number | null;
       readonly rows: number;
