@@ -20,12 +20,13 @@ const table: Record<string, { readonly folders: readonly string[]; readonly pack
     folders: ['domain', 'stats', 'checks', 'onnx', 'trainers', 'config'],
     packages: ['node:', '@duckdb/node-api', '@duckdb/node-bindings', 'onnxruntime-node', '@bufbuild/protobuf'],
   },
+  inputs: { folders: ['domain', 'storage', 'engine'], packages: ['node:'] },
   trainers: { folders: ['domain', 'stats', 'onnx', 'config', 'engine'], packages: ['node:', 'zod'] },
   backtest: { folders: ['domain', 'stats', 'checks'], packages: [] },
   config: { folders: ['domain'], packages: ['node:', 'yaml', 'zod'] },
   report: { folders: ['domain', 'stats'], packages: [] },
   activities: {
-    folders: ['domain', 'stats', 'checks', 'storage', 'engine', 'onnx', 'trainers', 'config', 'report'],
+    folders: ['domain', 'stats', 'checks', 'storage', 'engine', 'inputs', 'onnx', 'trainers', 'config', 'report'],
     packages: ['node:', '@temporalio/activity', '@temporalio/common', '@temporalio/client'],
   },
   workflows: {
@@ -35,7 +36,7 @@ const table: Record<string, { readonly folders: readonly string[]; readonly pack
   schedules: { folders: ['domain', 'type:workflows'], packages: ['@temporalio/client', '@temporalio/common'] },
   dev: { folders: ['config', 'domain'], packages: ['node:', '@temporalio/'] },
   workers: {
-    folders: ['activities', 'workflows', 'config', 'domain', 'storage', 'engine', 'trainers', 'dev'],
+    folders: ['activities', 'workflows', 'config', 'domain', 'storage', 'engine', 'inputs', 'trainers', 'dev'],
     packages: ['node:', '@temporalio/'],
   },
   cli: {
@@ -49,6 +50,7 @@ const table: Record<string, { readonly folders: readonly string[]; readonly pack
       'dev',
       'report',
       'engine',
+      'inputs',
       'backtest',
       'trainers',
       'onnx',

@@ -1,6 +1,5 @@
 /** Backfills and rollbacks: which partitions they are about, kept in the store so that histories stay small. */
 
-import { listPartitions } from '../config/table-files.ts';
 import { previousChampion } from '../domain/deployment.ts';
 import { PermanentFault } from './fault.ts';
 import { presentDefinition, type ScoringPlan } from './scoring-plan.ts';
@@ -27,7 +26,7 @@ export function createBackfill(services: Services): BackfillVerbs {
   return {
     async planBackfill({ model, from, to, order }) {
       const definition = (await presentDefinition(services, model)).body;
-      const present = await listPartitions(services.project.folder, definition.data.features);
+      const present = await services.inputs.partitions(definition.data.features);
       const wanted = present.filter(partition => partition >= from && partition <= to);
       if (wanted.length === 0) {
         const known = present.length === 0 ? 'there are none' : `there are ${present[0]} to ${present.at(-1)}`;

@@ -22,20 +22,22 @@ type QualifyInput = TrainingPlan & { readonly snapshot: FrozenSnapshot; readonly
 export function createEvaluation(services: Services): Pick<TrainingActivities, 'qualifyVersion'> {
   return {
     qualifyVersion: input =>
-      beating(async work => {
-        const version = await services.catalog.version(input.model, input.version);
-        const definition = await services.catalog.definition(input.definition);
-        const partitions = await labelledPartitions(services, { ...input, side: 'holdout' }, work);
-        const context = { input, version, definition, partitions };
-        return [
-          await record(services, context, {
-            kind: 'model_ci',
-            baseline: null,
-            checks: await judgeAsProgram(services, context, work),
-          }),
-          await judgeAgainstChampion(services, context, work),
-        ];
-      }),
+      beating(work =>
+        inScratch(services, async folder => {
+          const version = await services.catalog.version(input.model, input.version);
+          const definition = await services.catalog.definition(input.definition);
+          const partitions = await labelledPartitions(services, { ...input, side: 'holdout', folder }, work);
+          const context = { input, version, definition, partitions };
+          return [
+            await record(services, context, {
+              kind: 'model_ci',
+              baseline: null,
+              checks: await judgeAsProgram(services, context, work),
+            }),
+            await judgeAgainstChampion(services, context, work),
+          ];
+        }),
+      ),
   };
 }
 

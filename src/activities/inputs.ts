@@ -1,15 +1,19 @@
-/** Input files: found by the definition's path for a partition, inspected in an engine child, pinned by digest. */
-import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
-import { filesOfPartition } from '../config/table-files.ts';
+/** Input files: found by the definition's path for a partition, inspected in an engine child, pinned by digest or ETag. */
+import { resolve } from 'node:path';
 import type { InputTable, ModelDefinition } from '../domain/definition.ts';
 import type { SnapshotFile } from '../domain/snapshot.ts';
 import type { FileFormat, InputRange } from '../engine/job.ts';
+import type { PartOfFile, TableFile } from '../inputs/input-tables.ts';
 import { PermanentFault } from './fault.ts';
 import type { Work } from './long.ts';
-import type { Services } from './services.ts';
+import { inScratch, type Services } from './services.ts';
 
 const inspectMs = 30 * 60_000;
+/** Objects of a bucket that are fetched or asked for at a time. */
+const objectsAtOnce = 16;
+
+/** As much of a file as reading it takes. */
+export type UnreadFile = Pick<SnapshotFile, 'path' | 'bytes' | 'etag' | 'constants'>;
 
 export interface PinnedFile extends SnapshotFile {
   /** Rows of each row group. */
@@ -24,34 +28,52 @@ export async function pinFiles(
   partitions: readonly string[],
   work: Work,
 ): Promise<readonly PinnedFile[]> {
-  const wanted: { path: string; partition: string }[] = [];
-  for (const partition of partitions) {
-    const paths = await filesOfPartition(services.project.folder, table, partition);
-    if (paths.length === 0) {
-      throw new PermanentFault(
-        'NoInput',
-        `partition ${partition}: no files match ${table.path} in ${services.project.folder}`,
-        {
-          partition,
-          path: table.path,
-        },
-      );
-    }
-    wanted.push(...paths.map(path => ({ path, partition })));
+  const found = await services.inputs.files(table, partitions);
+  const present = new Set(found.map(({ partition }) => partition));
+  const missing = partitions.find(partition => !present.has(partition));
+  if (missing !== undefined) {
+    const where = table.path.startsWith('s3://') ? '' : ` in ${services.project.folder}`;
+    throw new PermanentFault('NoInput', `partition ${missing}: no files match ${table.path}${where}`, {
+      partition: missing,
+      path: table.path,
+    });
   }
-  if (wanted.length === 0) return [];
+  if (found.length === 0) return [];
+  return await inScratch(services, folder => inspectFiles(services, { table, found, folder }, work));
+}
+
+async function inspectFiles(
+  services: Services,
+  { table, found, folder }: { table: InputTable; found: readonly TableFile[]; folder: string },
+  work: Work,
+): Promise<readonly PinnedFile[]> {
+  const { signal } = work;
   const format = formatOf(table);
-  const inspection = await services.engine.run(
+  const paths = await eachOf(found, file => services.inputs.fetchFooter(pinOf(file), { folder, format, signal }));
+  // Of an object in a bucket the footer is here, not its bytes.
+  const digests = found.every(({ etag }) => etag === null);
+  const { files } = await services.engine.run(
     'inspect',
-    { files: wanted.map(({ path }) => ({ path: absolute(services, path), format })), digests: true },
-    { deadlineMs: inspectMs, signal: work.signal, onProgress: work.report },
+    { files: paths.map(path => ({ path, format })), digests },
+    { deadlineMs: inspectMs, signal, onProgress: work.report },
   );
-  return wanted.map(({ path, partition }, index) => {
-    const file = inspection.files[index];
-    if (file === undefined || file.sha256 === null) throw new Error(`${path}: the inspection left it out`);
-    const { bytes, sha256, rows, rowGroups, columns } = file;
-    return { path, partition, bytes, sha256, rows, rowGroups, columns };
+  return found.map((file, index) => {
+    const inspected = files[index];
+    if (inspected === undefined) throw new Error(`${file.path}: the inspection left it out`);
+    const { sha256, rows, rowGroups, columns } = inspected;
+    return { ...pinOf(file), partition: file.partition, sha256, rows, rowGroups, columns };
   });
+}
+
+/** What is known of a file before anybody has looked into it. */
+export function pinOf({ path, bytes, etag, constants, tableVersion }: TableFile) {
+  return {
+    path,
+    bytes,
+    ...(etag === null ? {} : { etag }),
+    ...(constants === undefined ? {} : { constants }),
+    ...(tableVersion === undefined ? {} : { tableVersion }),
+  };
 }
 
 /**
@@ -72,59 +94,82 @@ export async function pinTables(
   return pinned;
 }
 
-/** What the transform of one partition joins: the files of that partition, and those of no partition. */
-export function tablesOf(
+/** What the transform of one partition joins, on this machine: the files of that partition, and those of no partition. */
+export async function tablesOf(
   services: Services,
   tables: Readonly<Record<string, readonly SnapshotFile[]>>,
   partition: string,
-): Readonly<Record<string, readonly string[]>> {
-  return Object.fromEntries(
-    Object.entries(tables).map(([name, files]) => [
-      name,
-      files
-        .filter(file => file.partition === partition || file.partition === '')
-        .map(({ path }) => absolute(services, path)),
-    ]),
-  );
+  at: { readonly folder: string; readonly signal: AbortSignal },
+): Promise<Readonly<Record<string, readonly string[]>>> {
+  const found: Record<string, readonly string[]> = {};
+  for (const [name, files] of Object.entries(tables)) {
+    const joined = files.filter(file => file.partition === partition || file.partition === '');
+    found[name] = await eachOf(joined, file => services.inputs.fetch(file, { ...at, format: 'parquet' }));
+  }
+  return found;
 }
 
-export function withoutDetails({ path, partition, bytes, sha256, rows }: PinnedFile): SnapshotFile {
-  return { path, partition, bytes, sha256, rows };
+/** Pinned files of a table on this machine; those of a bucket are brought into the folder. */
+export async function localInputs(
+  services: Services,
+  table: InputTable,
+  files: readonly UnreadFile[],
+  at: { readonly folder: string; readonly signal: AbortSignal; readonly part?: PartOfFile },
+): Promise<readonly InputRange[]> {
+  const format = formatOf(table);
+  return await eachOf(files, async file => ({
+    path: await services.inputs.fetch(file, { ...at, format }),
+    format,
+    ...(file.constants === undefined ? {} : { constants: file.constants }),
+  }));
+}
+
+export function withoutDetails({ rowGroups: _groups, columns: _columns, ...pinned }: PinnedFile): SnapshotFile {
+  return pinned;
 }
 
 /** Compares pinned files with what is there now; names the first that changed. */
 export async function assertPinned(services: Services, files: readonly SnapshotFile[], work: Work): Promise<void> {
-  if (files.length === 0) return;
-  for (const { path, bytes } of files) {
-    const found = await stat(absolute(services, path)).catch(() => null);
-    if (found?.size !== bytes)
-      throw changed(path, `${bytes} bytes`, found === null ? 'no file' : `${found.size} bytes`);
-  }
+  await eachOf(files, async ({ path, bytes, etag }) => {
+    const found = await services.inputs.stat(path);
+    if (found?.bytes !== bytes)
+      throw changed(path, `${bytes} bytes`, found === null ? 'no file' : `${found.bytes} bytes`);
+    if (etag !== undefined && found.etag !== etag) throw changed(path, `ETag ${etag}`, `ETag ${found.etag}`);
+  });
+  const hashed = files.filter(({ sha256 }) => sha256 !== null);
+  if (hashed.length === 0) return;
   const inspection = await services.engine.run(
     'inspect',
-    { files: files.map(({ path }) => ({ path: absolute(services, path) })), digests: true },
+    { files: hashed.map(({ path }) => ({ path: absolute(services, path) })), digests: true },
     { deadlineMs: inspectMs, signal: work.signal },
   );
-  for (const [index, { path, sha256 }] of files.entries()) {
+  for (const [index, { path, sha256 }] of hashed.entries()) {
     const found = inspection.files[index]?.sha256 ?? null;
     if (found !== sha256) throw changed(path, `sha256 ${sha256}`, `sha256 ${found}`);
   }
 }
 
-export function absolute(services: Services, path: string): string {
-  return join(services.project.folder, path);
-}
-
-export function wholeFile(services: Services, file: SnapshotFile, table: InputTable): InputRange {
-  return { path: absolute(services, file.path), format: formatOf(table) };
-}
-
+/** A Delta table's own files are Parquet. */
 export function formatOf(table: InputTable): FileFormat {
-  if (table.format !== 'delta') return table.format;
-  throw new PermanentFault(
-    'Unsupported',
-    `${table.path}: input format delta is read through its Parquet files: give their path`,
-  );
+  return table.format === 'delta' ? 'parquet' : table.format;
+}
+
+function absolute(services: Services, path: string): string {
+  return resolve(services.project.folder, path);
+}
+
+/** In order, some at a time: ten thousand requests at once would only get in each other's way. */
+async function eachOf<Item, Result>(
+  items: readonly Item[],
+  work: (item: Item) => Promise<Result>,
+): Promise<readonly Result[]> {
+  const results: Result[] = [];
+  const queue = items.entries();
+  const next = async () => {
+    for (const [index, item] of queue) results[index] = await work(item);
+  };
+  await Promise.all(Array.from({ length: Math.min(objectsAtOnce, items.length) }, next));
+  return results;
 }
 
 function changed(path: string, expected: string, found: string): PermanentFault {

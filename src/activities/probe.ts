@@ -4,7 +4,6 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { judgeProbe } from '../checks/index.ts';
 import { checkResult } from '../checks/result.ts';
-import { listPartitions } from '../config/table-files.ts';
 import { featureColumns } from '../domain/contract.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import type { CheckResult } from '../domain/evidence.ts';
@@ -72,14 +71,14 @@ export async function judgeByProbe(
 
 /** As many days as a training would take, up to the cohort: nothing of the cohort itself. */
 async function earlierPartitions(
-  { project }: Services,
+  { inputs }: Services,
   { data, train }: ModelDefinition,
   partitions: readonly string[],
 ): Promise<readonly string[]> {
   const first = partitions[0];
   if (first === undefined || data.labels === null) return [];
-  const answered = new Set(await listPartitions(project.folder, data.labels));
-  const earlier = (await listPartitions(project.folder, data.features)).filter(
+  const answered = new Set(await inputs.partitions(data.labels));
+  const earlier = (await inputs.partitions(data.features)).filter(
     partition => partition < first && answered.has(partition),
   );
   return isDate(first)
@@ -109,7 +108,10 @@ async function scoreBoth(
   const set = await services.engine.run(
     'materialise',
     {
-      partitions: sampled(await presentPartitions(services, definition, earlier, work), train.seed),
+      partitions: sampled(
+        await presentPartitions(services, { definition, partitions: earlier, folder }, work),
+        train.seed,
+      ),
       transform: data.transform,
       contract,
       outputFolder: await foldersOf('rows'),
@@ -137,7 +139,7 @@ async function scoreBoth(
   const evaluation = await services.engine.run(
     'evaluate',
     {
-      partitions: await presentPartitions(services, definition, cohort.partitions, work),
+      partitions: await presentPartitions(services, { definition, partitions: cohort.partitions, folder }, work),
       transform: data.transform,
       contract,
       models: [
@@ -166,15 +168,17 @@ function sampled(partitions: readonly LabelledPartition[], seed: number): readon
 /** Features and labels of these partitions as they are now. */
 async function presentPartitions(
   services: Services,
-  definition: ModelDefinition,
-  partitions: readonly string[],
+  { definition, partitions, folder }: { definition: ModelDefinition; partitions: readonly string[]; folder: string },
   work: Work,
 ): Promise<readonly LabelledPartition[]> {
   const { features, labels } = definition.data;
   const files = await pinFiles(services, features, partitions, work);
   const answers = labels === null ? [] : await pinFiles(services, labels, partitions, work);
   const tables = await pinTables(services, definition, partitions, work);
-  return partitions.map(partition =>
-    labelledPartition(services, definition, partition, { files, answers, tables, only: null }),
+  const at = { folder: join(folder, 'inputs'), signal: work.signal };
+  return await Promise.all(
+    partitions.map(partition =>
+      labelledPartition(services, definition, partition, { files, answers, tables, only: null, at }),
+    ),
   );
 }

@@ -3,19 +3,19 @@
  * revised. A cohort is what one version served in one window; each look at it is evidence of its own.
  */
 import { createHash } from 'node:crypto';
-import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
 import { compareWithTruth } from '../checks/estimate.ts';
 import { judgeQuality as judgeQualityOf, judgeRevision } from '../checks/quality.ts';
-import { filesOfPartition } from '../config/table-files.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import type { CheckResult, Evidence } from '../domain/evidence.ts';
 import type { Job } from '../domain/job.ts';
 import { addDays, endOfPartition, isDate } from '../domain/time.ts';
 import { identifier, literal } from '../engine/sql.ts';
+import type { TableFile } from '../inputs/input-tables.ts';
 import { estimateWindow } from './estimate.ts';
 import { recordEvidence } from './evidence.ts';
 import { PermanentFault } from './fault.ts';
-import { absolute } from './inputs.ts';
+import { pinOf } from './inputs.ts';
 import type { Work } from './long.ts';
 import { judgeByProbe } from './probe.ts';
 import { newestJobs, partitionsOfWindow, planOf } from './scored-windows.ts';
@@ -210,11 +210,11 @@ async function newestOfCohorts({ catalog }: Services, model: string): Promise<re
 }
 
 async function labelFiles(
-  { project }: Services,
+  { inputs }: Services,
   { data }: ModelDefinition,
   partition: string,
-): Promise<readonly string[]> {
-  return data.labels === null ? [] : await filesOfPartition(project.folder, data.labels, partition);
+): Promise<readonly TableFile[]> {
+  return data.labels === null ? [] : await inputs.files(data.labels, [partition]);
 }
 
 /** Names, sizes and times of the label files: whether they changed is asked of every window at every look. */
@@ -225,9 +225,8 @@ async function fingerprintOf(
 ): Promise<string> {
   const hash = createHash('sha256');
   for (const { partition } of members) {
-    for (const path of await labelFiles(services, definition, partition)) {
-      const { size, mtimeMs } = await stat(absolute(services, path));
-      hash.update(JSON.stringify([path, size, mtimeMs]));
+    for (const { path, bytes, modified } of await labelFiles(services, definition, partition)) {
+      hash.update(JSON.stringify([path, bytes, modified]));
     }
   }
   return hash.digest('hex').slice(0, 16);
@@ -259,11 +258,8 @@ async function joinLabels(
 ): Promise<ServedScores> {
   const files = await labelFiles(services, definition, partition);
   return await inScratch(services, async folder => {
-    const source = labelSource(
-      services,
-      definition,
-      files.map(path => ({ path, partition, bytes: 0, sha256: '', rows: 0 })),
-    );
+    const at = { folder: join(folder, 'labels'), signal: work.signal };
+    const source = await labelSource(services, definition, files.map(pinOf), at);
     const predictions = await fetchPredictions(services, definition, partition, folder, work);
     const using = definition.contract.keys.map(key => `p.${identifier(key)} = l.${identifier(key)}`).join(' AND ');
     const result = await services.engine.run(

@@ -6,11 +6,12 @@ import { access } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Context } from '@temporalio/activity';
 import type { Contract } from '../domain/contract.ts';
+import type { InputTable } from '../domain/definition.ts';
 import { type Repair, repairsFor } from '../domain/quarantine.ts';
 import { keys as names } from '../storage/keys.ts';
 import { type PartFile, PredictionsTable } from '../storage/table/predictions-table.ts';
 import type { TableColumn } from '../storage/table/schema.ts';
-import { absolute, type PinnedFile } from './inputs.ts';
+import { localInputs, type PinnedFile } from './inputs.ts';
 import type { Work } from './long.ts';
 import { tableColumns, uploadPart } from './part-files.ts';
 import type { ScoringPlan } from './scoring-plan.ts';
@@ -98,13 +99,13 @@ export async function repairedInputs(
     readonly partition: string;
     readonly generation: number;
     readonly keys: readonly string[];
-    readonly format: 'parquet' | 'csv' | 'json';
+    readonly table: InputTable;
     readonly files: readonly PinnedFile[];
   },
   work: Work,
 ): Promise<readonly PinnedFile[]> {
   const { catalog, engine } = services;
-  const { model, partition, generation, keys, format, files } = input;
+  const { model, partition, generation, keys, table, files } = input;
   const digests = repairsFor(await catalog.jobs(model), { partition, generation });
   if (digests.length === 0) return files;
   return await inScratch(services, async folder => {
@@ -118,7 +119,7 @@ export async function repairedInputs(
     const output = await engine.run(
       'repair',
       {
-        inputs: files.map(file => ({ path: absolute(services, file.path), format })),
+        inputs: await localInputs(services, table, files, { folder: join(folder, 'inputs'), signal: work.signal }),
         repairs,
         keys,
         outputFolder: folder,
@@ -141,9 +142,8 @@ export function isArtifact(path: string): boolean {
   return path.startsWith(artifactPrefix);
 }
 
-/** Where an input of a plan lies on this machine: in the project, or, repaired, fetched once from the store. */
-export async function localInput(services: Services, path: string): Promise<string> {
-  if (!isArtifact(path)) return absolute(services, path);
+/** A repaired file on this machine, fetched once from the store. */
+export async function fetchedRepair(services: Services, path: string): Promise<string> {
   const digest = path.slice(artifactPrefix.length);
   const local = join(services.scratch, 'repaired', `${digest}.parquet`);
   // It appears under this name whole and verified, or not at all.

@@ -2,14 +2,15 @@
 import type { Contract } from '../domain/contract.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import type { Profile } from '../domain/profile.ts';
-import { batchRows, type ChunkRange } from '../domain/scoring.ts';
+import { batchRows } from '../domain/scoring.ts';
 import type { ChunkReceipt, ColumnInfo, InputRange, ModelToScore } from '../engine/job.ts';
 import { failpoint } from '../storage/failpoint.ts';
 import type { PartFile } from '../storage/table/predictions-table.ts';
-import { formatOf, tablesOf } from './inputs.ts';
+import { ChunkInputs } from './chunk-inputs.ts';
+import { tablesOf } from './inputs.ts';
 import type { Work } from './long.ts';
 import { uploadPart } from './part-files.ts';
-import { isArtifact, localInput, type QuarantinedPart, uploadQuarantined } from './quarantine.ts';
+import { type QuarantinedPart, uploadQuarantined } from './quarantine.ts';
 import type { ScoringPlan } from './scoring-plan.ts';
 import {
   contractOf,
@@ -56,20 +57,31 @@ export async function scoreChunks(services: Services, input: { plan: string; fro
   const isResumable = input.to - input.from <= resumableMax;
   const done: ChunkRecord[] = isResumable ? [...formerRecords(work)] : [];
   const resume = isResumable ? { records: done } : null;
-  for (let index = input.from + done.length; index < input.to; index += 1) {
-    const record = await inScratch(services, folder =>
-      scoreChunk(services, { plan, definition, models, contract, baseline, index, folder, resume }, work),
-    );
-    done.push(record);
-    failpoint('chunk.done');
-    work.report({
-      rows: sumOf(done, 'rowsRead'),
-      done: done.length,
-      total: input.to - input.from,
-      unit: 'chunks',
-      resume,
-    });
-  }
+  await inScratch(services, async fetched => {
+    const at = { folder: fetched, signal: work.signal };
+    const tables = await tablesOf(services, plan.tables, plan.partition, at);
+    const inputs = new ChunkInputs(services, { plan, definition, to: input.to, ...at });
+    for (let index = input.from + done.length; index < input.to; index += 1) {
+      const ranges = await inputs.take(index);
+      const record = await inScratch(services, folder =>
+        scoreChunk(
+          services,
+          { plan, definition, models, contract, baseline, tables, ranges, index, folder, resume },
+          work,
+        ),
+      );
+      await inputs.drop(index);
+      done.push(record);
+      failpoint('chunk.done');
+      work.report({
+        rows: sumOf(done, 'rowsRead'),
+        done: done.length,
+        total: input.to - input.from,
+        unit: 'chunks',
+        resume,
+      });
+    }
+  });
   const receipts: Receipts = { schema: 'receipts/1', plan: input.plan, chunks: done };
   const digest = await catalog.documents.put('receipts', receipts);
   failpoint('receipt.stored');
@@ -92,6 +104,9 @@ interface ChunkWork {
   readonly models: readonly ModelToScore[];
   readonly contract: Contract;
   readonly baseline: string | null;
+  /** Further tables, and the chunk's inputs, on this machine. */
+  readonly tables: Readonly<Record<string, readonly string[]>>;
+  readonly ranges: readonly InputRange[];
   readonly index: number;
   readonly folder: string;
   /** The finished chunks of this batch, after which a next attempt goes on; grows. */
@@ -99,16 +114,16 @@ interface ChunkWork {
 }
 
 async function scoreChunk(services: Services, chunkWork: ChunkWork, work: Work): Promise<ChunkRecord> {
-  const { plan, definition, models, contract, baseline, index, folder, resume } = chunkWork;
+  const { plan, definition, models, contract, baseline, tables, ranges, index, folder, resume } = chunkWork;
   const { catalog, engine } = services;
   const chunk = plan.chunks[index];
   if (chunk === undefined) throw new Error(`the plan has ${plan.chunks.length} chunks, there is no chunk ${index}`);
   const scoring = engine.run(
     'score-chunk',
     {
-      inputs: await Promise.all(chunk.inputs.map(range => inputRange(services, definition, range))),
+      inputs: ranges,
       rows: chunk.rows,
-      tables: tablesOf(services, plan.tables, plan.partition),
+      tables,
       transform: definition.data.transform,
       contract,
       outputColumns: [...new Set([...contract.keys, ...definition.score.passThrough])],
@@ -170,12 +185,6 @@ async function scoreChunk(services: Services, chunkWork: ChunkWork, work: Work):
     columns: receipt.columns,
     scorers: receipt.scorers,
   };
-}
-
-async function inputRange(services: Services, definition: ModelDefinition, range: ChunkRange): Promise<InputRange> {
-  // Repaired files are written by the engine, whatever the format of the source.
-  const format = isArtifact(range.path) ? 'parquet' : formatOf(definition.data.features);
-  return { ...range, path: await localInput(services, range.path), format };
 }
 
 async function modelToScore(

@@ -5,7 +5,7 @@ import type { SnapshotFile } from '../domain/snapshot.ts';
 import type { ModelToScore } from '../engine/job.ts';
 import { failpoint } from '../storage/failpoint.ts';
 import { PermanentFault } from './fault.ts';
-import { formatOf, pinFiles, pinTables } from './inputs.ts';
+import { pinFiles, pinTables, withoutDetails } from './inputs.ts';
 import type { Work } from './long.ts';
 import { repairedInputs } from './quarantine.ts';
 import type { Services } from './services.ts';
@@ -52,8 +52,8 @@ export async function planScoring(
   const present = await presentDefinition(services, model);
   const pinned = await pinFiles(services, definition.data.features, [partition], work);
   const { keys } = definition.contract;
-  const format = formatOf(definition.data.features);
-  const inputs = await repairedInputs(services, { ...input, keys, format, files: pinned }, work);
+  const table = definition.data.features;
+  const inputs = await repairedInputs(services, { ...input, keys, table, files: pinned }, work);
   const rows = inputs.reduce((sum, file) => sum + file.rows, 0);
   if (rows === 0) {
     const message = `partition ${partition}: ${inputs.length} input file(s) with 0 rows; check the job that writes ${definition.data.features.path}`;
@@ -67,13 +67,7 @@ export async function planScoring(
     versions: versionsToScore(state, `${model}/${partition}`),
     baseline: champion.baseline,
     profile: champion.profile,
-    inputs: inputs.map(({ path, partition: of, bytes, sha256, rows: count }) => ({
-      path,
-      partition: of,
-      bytes,
-      sha256,
-      rows: count,
-    })),
+    inputs: inputs.map(withoutDetails),
     tables: await pinTables(services, definition, [partition], work),
     chunks: planChunks(inputs, { chunkRows: present.body.score.chunkRows }),
     rows,

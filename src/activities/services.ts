@@ -9,6 +9,7 @@ import type { Contract } from '../domain/contract.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import type { Signature } from '../domain/signature.ts';
 import type { EnginePool } from '../engine/pool.ts';
+import type { InputTables } from '../inputs/input-tables.ts';
 import type { Catalog } from '../storage/catalog.ts';
 import { canonicalJson } from '../storage/digest.ts';
 import type { StoragePorts } from '../storage/ports.ts';
@@ -19,6 +20,7 @@ export interface Services {
   readonly ports: StoragePorts;
   readonly catalog: Catalog;
   readonly engine: EnginePool;
+  readonly inputs: InputTables;
   readonly client: Client;
   /** Folder for files of running activities and for what was fetched; may be emptied while nothing runs. */
   readonly scratch: string;

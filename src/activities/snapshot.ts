@@ -1,6 +1,6 @@
 /** Freezing a snapshot and building training data from it: which partitions, which files, whose labels are known by then. */
+import { join } from 'node:path';
 import { validateData } from '../checks/validation.ts';
-import { listPartitions } from '../config/table-files.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import type { SnapshotFile } from '../domain/snapshot.ts';
 import { addDays, dateOf, isDate } from '../domain/time.ts';
@@ -8,7 +8,7 @@ import type { LabelledPartition, LabelSource } from '../engine/job.ts';
 import { checkTrainer } from '../trainers/index.ts';
 import { recordEvidence } from './evidence.ts';
 import { PermanentFault } from './fault.ts';
-import { absolute, assertPinned, pinFiles, pinTables, tablesOf, wholeFile, withoutDetails } from './inputs.ts';
+import { assertPinned, localInputs, pinFiles, pinTables, tablesOf, type UnreadFile, withoutDetails } from './inputs.ts';
 import { beating, type Work } from './long.ts';
 import { profileTrainingSet } from './profiles.ts';
 import { inScratch, type Services } from './services.ts';
@@ -27,7 +27,7 @@ export function createSnapshots(services: Services): SnapshotVerbs {
       beating(work =>
         inScratch(services, async folder => {
           const definition = await catalog.definition(input.definition);
-          const partitions = await labelledPartitions(services, { ...input, side: 'train' }, work);
+          const partitions = await labelledPartitions(services, { ...input, side: 'train', folder }, work);
           const set = await services.engine.run(
             'materialise',
             {
@@ -89,8 +89,8 @@ async function freezeSnapshot(services: Services, plan: TrainingPlan, work: Work
       `models/${plan.model}.yaml: data.labels is missing; training needs to know the answers`,
     );
   }
-  const answered = new Set(await listPartitions(services.project.folder, labels));
-  const present = (await listPartitions(services.project.folder, definition.data.features)).filter(partition =>
+  const answered = new Set(await services.inputs.partitions(labels));
+  const present = (await services.inputs.partitions(definition.data.features)).filter(partition =>
     answered.has(partition),
   );
   const split = splitPartitions(present, {
@@ -187,10 +187,13 @@ async function excludedWindows(services: Services, trigger: string): Promise<rea
   return decision.excludedWindows;
 }
 
-/** Features and labels of the snapshot's partitions on one side of the split, verified against their digests. */
+/**
+ * Features and labels of the snapshot's partitions on one side of the split, as they were pinned; those of a bucket are
+ * brought into the folder.
+ */
 export async function labelledPartitions(
   services: Services,
-  input: { definition: string; snapshot: FrozenSnapshot; side: 'train' | 'holdout' },
+  input: { definition: string; snapshot: FrozenSnapshot; side: 'train' | 'holdout'; folder: string },
   work: Work,
 ): Promise<readonly LabelledPartition[]> {
   const { catalog } = services;
@@ -206,44 +209,51 @@ export async function labelledPartitions(
   const joined = Object.values(features.tables ?? {}).flat();
   const wanted = [...features.files, ...labels.files, ...joined].filter(file => file.partition === '' || inRange(file));
   await assertPinned(services, wanted, work);
-  return features.partitions
-    .filter(partition => partition >= from && partition <= to)
-    .map(partition => labelledPartition(services, definition, partition, { ...features, answers: labels.files, only }));
+  const at = { folder: join(input.folder, 'inputs'), signal: work.signal };
+  const partitions: LabelledPartition[] = [];
+  for (const partition of features.partitions.filter(one => one >= from && one <= to)) {
+    const pinned = { files: features.files, answers: labels.files, tables: features.tables ?? {}, only, at };
+    partitions.push(await labelledPartition(services, definition, partition, pinned));
+  }
+  return partitions;
 }
 
 /** The features, labels and joined tables of one partition, out of the pinned files of many. */
-export function labelledPartition(
+export async function labelledPartition(
   services: Services,
   definition: ModelDefinition,
   partition: string,
   pinned: {
     readonly files: readonly SnapshotFile[];
     readonly answers: readonly SnapshotFile[];
-    readonly tables?: Readonly<Record<string, readonly SnapshotFile[]>>;
+    readonly tables: Readonly<Record<string, readonly SnapshotFile[]>>;
     /** Rows of one side of the split alone; null for all. */
     readonly only: LabelSource['only'];
+    readonly at: { readonly folder: string; readonly signal: AbortSignal };
   },
-): LabelledPartition {
+): Promise<LabelledPartition> {
+  const { at, only } = pinned;
   const files = pinned.files.filter(file => file.partition === partition);
   const answers = pinned.answers.filter(file => file.partition === partition);
   return {
     partition,
-    inputs: files.map(file => wholeFile(services, file, definition.data.features)),
+    inputs: await localInputs(services, definition.data.features, files, at),
     rows: files.reduce((sum, file) => sum + file.rows, 0),
-    tables: tablesOf(services, pinned.tables ?? {}, partition),
-    labels: { ...labelSource(services, definition, answers), only: pinned.only },
+    tables: await tablesOf(services, pinned.tables, partition, at),
+    labels: { ...(await labelSource(services, definition, answers, at)), only },
   };
 }
 
-export function labelSource(
+export async function labelSource(
   services: Services,
   definition: ModelDefinition,
-  files: readonly SnapshotFile[],
-): LabelSource {
+  files: readonly UnreadFile[],
+  at: { readonly folder: string; readonly signal: AbortSignal },
+): Promise<LabelSource> {
   const table = definition.data.labels;
   if (table === null) throw new PermanentFault('NoLabels', `${definition.model}: the definition has no labels`);
   return {
-    files: files.map(file => absolute(services, file.path)),
+    files: await localInputs(services, table, files, at),
     keys: table.keys,
     column: table.column,
     positive: definition.task === 'binary' ? table.positive : null,

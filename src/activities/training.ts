@@ -240,7 +240,7 @@ async function materialiseHoldout(
 ) {
   const outputFolder = join(folder, 'holdout');
   await mkdir(outputFolder, { recursive: true });
-  const partitions = await labelledPartitions(services, { ...input, side: 'holdout' }, work);
+  const partitions = await labelledPartitions(services, { ...input, side: 'holdout', folder }, work);
   const { transform } = definition.data;
   const set = await services.engine.run(
     'materialise',
@@ -275,7 +275,7 @@ async function referenceProfile(
 ): Promise<string> {
   const { catalog, engine } = services;
   const baseline = await fetchedBaseline(services, input.data.baseline);
-  const partitions = await labelledPartitions(services, { ...input, side: 'holdout' }, work);
+  const partitions = await labelledPartitions(services, { ...input, side: 'holdout', folder }, work);
   const profiles: Profile[] = [];
   for (const { partition, inputs, rows, tables, labels } of partitions) {
     const outputFolder = join(folder, `holdout-${partition}`);

@@ -12,15 +12,15 @@ import {
 } from '../backtest/index.ts';
 import { readDefinition } from '../config/model-definition.ts';
 import type { Project } from '../config/project.ts';
-import { filesOfPartition, listPartitions } from '../config/table-files.ts';
-import type { InputTable, ModelDefinition } from '../domain/definition.ts';
+import type { ModelDefinition } from '../domain/definition.ts';
 import { isDate } from '../domain/time.ts';
 import { readHistoryArrays } from '../engine/history-job.ts';
+import type { LabelledPartition } from '../engine/job.ts';
 import { builtinLearner, probeLearner } from '../trainers/learner.ts';
 import { backtestLines, verdictOf } from './backtest-report.ts';
 import { withEngine } from './engine.ts';
 import { CommandFailure, exitCode, note, show } from './output.ts';
-import { featureFormat } from './partitions.ts';
+import { ProjectTables } from './partitions.ts';
 import { type ProjectOptions, projectOf } from './project-context.ts';
 
 const deadlineMs = 4 * 60 * 60_000;
@@ -102,49 +102,32 @@ async function readHistory(
   const { labels, features, tables, transform } = definition.data;
   if (labels === null)
     throw new CommandFailure(`${definition.model}: data.labels is missing; a backtest needs to know the answers`);
-  const answered = new Set(await listPartitions(project.folder, labels));
-  const partitions = (await listPartitions(project.folder, features)).filter(
-    partition =>
-      isDate(partition) &&
-      answered.has(partition) &&
-      partition >= (options.from ?? '') &&
-      partition <= (options.to ?? '9999'),
-  );
-  if (partitions.length === 0)
-    throw new CommandFailure(`${definition.model}: no partitions with features and labels at ${features.path}`);
-  const pathsOf = async (table: InputTable, partition: string) =>
-    (await filesOfPartition(project.folder, table, partition)).map(path => join(project.folder, path));
   return await withEngine('backtest', async ({ engine, scratch }) => {
-    note(`reading ${partitions.length} partitions, ${partitions[0]} to ${partitions.at(-1)}`);
-    const format = featureFormat(definition);
-    const inspected = await engine.run(
-      'inspect',
-      {
-        files: (await Promise.all(partitions.map(partition => pathsOf(features, partition))))
-          .flat()
-          .map(path => ({ path, format })),
-      },
-      { deadlineMs },
+    const input = new ProjectTables({ project, engine, scratch });
+    const answered = new Set(await input.partitions(labels));
+    const partitions = (await input.partitions(features)).filter(
+      partition =>
+        isDate(partition) &&
+        answered.has(partition) &&
+        partition >= (options.from ?? '') &&
+        partition <= (options.to ?? '9999'),
     );
-    const rowsOf = new Map(inspected.files.map(file => [file.path, file.rows]));
-    const labelled = [];
+    if (partitions.length === 0)
+      throw new CommandFailure(`${definition.model}: no partitions with features and labels at ${features.path}`);
+    note(`reading ${partitions.length} partitions, ${partitions[0]} to ${partitions.at(-1)}`);
+    const { keys, column, positive } = labels;
+    const labelled: LabelledPartition[] = [];
     for (const partition of partitions) {
-      const paths = await pathsOf(features, partition);
       const joined = await Promise.all(
-        Object.entries(tables).map(async ([name, table]) => [name, await pathsOf(table, partition)] as const),
+        Object.entries(tables).map(async ([name, table]) => [name, await input.paths(table, partition)] as const),
       );
+      const inputs = await input.inputs(features, partition);
       labelled.push({
         partition,
-        inputs: paths.map(path => ({ path, format })),
-        rows: paths.reduce((total, path) => total + (rowsOf.get(path) ?? 0), 0),
+        inputs,
+        rows: (await engine.run('inspect', { files: inputs }, { deadlineMs })).rows,
         tables: Object.fromEntries(joined),
-        labels: {
-          files: await pathsOf(labels, partition),
-          keys: labels.keys,
-          column: labels.column,
-          positive: labels.positive,
-          only: null,
-        },
+        labels: { files: await input.inputs(labels, partition), keys, column, positive, only: null },
       });
     }
     const { contract } = definition;

@@ -5,11 +5,11 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
-import { join, relative } from 'node:path';
+import { join, relative, resolve } from 'node:path';
 import type { Project } from '../config/project.ts';
-import { filesOfPartition, listPartitions } from '../config/table-files.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import type { EnginePool } from '../engine/pool.ts';
+import { InputTables } from '../inputs/input-tables.ts';
 import { Catalog } from '../storage/catalog.ts';
 import { eraseObjects, eraseSubject, finishErasures, subjectHash } from '../storage/erasure.ts';
 import { keys } from '../storage/keys.ts';
@@ -205,14 +205,15 @@ function keptBecause(object: string, desk: Desk, serving: ReadonlyMap<string, st
   return [{ object, reason: 'a log is never rewritten; move the store if this entry must go' }];
 }
 
-async function sourcesHolding({ project, definitions, search }: Desk): Promise<readonly string[]> {
+async function sourcesHolding({ project, definitions, engine, search }: Desk): Promise<readonly string[]> {
+  const tables = new InputTables({ folder: project.folder, s3: project.s3, engine });
   const paths = new Set<string>();
   for (const { data } of definitions) {
     for (const table of [data.features, data.labels, ...Object.values(data.tables)]) {
-      if (table === null || table.format === 'delta') continue;
-      for (const partition of await listPartitions(project.folder, table))
-        for (const file of await filesOfPartition(project.folder, table, partition))
-          paths.add(join(project.folder, file));
+      // Objects of a bucket are not fetched for this; whoever owns them has to look there.
+      if (table === null || table.path.startsWith('s3://')) continue;
+      const partitions = table.path.includes('{date}') ? await tables.partitions(table) : [''];
+      for (const { path } of await tables.files(table, partitions)) paths.add(resolve(project.folder, path));
     }
   }
   return (await search.searchFiles([...paths])).map(path => relative(project.folder, path));

@@ -5,6 +5,7 @@ import { readDefinition } from '../config/model-definition.ts';
 import type { Project } from '../config/project.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import { type Repair, repairRequest } from '../domain/quarantine.ts';
+import type { SnapshotFile } from '../domain/snapshot.ts';
 import type { EnginePool } from '../engine/pool.ts';
 import { Catalog } from '../storage/catalog.ts';
 import { keys } from '../storage/keys.ts';
@@ -14,7 +15,7 @@ import { fetchTableFile } from '../storage/table/fetch-file.ts';
 import { PredictionsTable } from '../storage/table/predictions-table.ts';
 import { withEngine } from './engine.ts';
 import { CommandFailure, exitCode, note, show, tableLines } from './output.ts';
-import { featureFormat, partitionFiles } from './partitions.ts';
+import { ProjectTables } from './partitions.ts';
 import { type ProjectOptions, projectOf } from './project-context.ts';
 import { type StartOptions, score } from './start.ts';
 
@@ -198,22 +199,19 @@ interface Replayed {
 
 /** The partition's files as they are now name the request, so that starting twice over the same files is one job. */
 async function requestOfFiles({ project, catalog }: Desk, replayed: Replayed): Promise<string> {
-  const { engine, model, definition, partition } = replayed;
-  const format = featureFormat(definition);
-  const paths = await partitionFiles(project, definition.data.features, partition);
-  const { files } = await engine.run(
-    'inspect',
-    { files: paths.map(path => ({ path, format })), digests: true },
-    { deadlineMs },
-  );
-  const digests = files.map(({ sha256 }) => sha256);
+  const { engine, scratch, model, definition, partition } = replayed;
+  const tables = new ProjectTables({ project, engine, scratch });
+  const found = await tables.inputs(definition.data.features, partition);
+  const { files } = await engine.run('inspect', { files: found, digests: true }, { deadlineMs });
+  const listed = await tables.files(definition.data.features, partition);
+  const digests = files.map(({ sha256 }, index) => listed[index]?.etag ?? sha256);
   const last = (await catalog.jobs(model)).findLast(job => job.partition === partition && job.ended?.plan != null);
   const plan = last?.ended?.plan;
   const { inputs } =
     plan == null
       ? { inputs: [] }
-      : await catalog.documents.get<{ readonly inputs: readonly { readonly sha256: string }[] }>('plan', plan);
-  if (inputs.length > 0 && inputs.every(({ sha256 }, index) => sha256 === digests[index])) {
+      : await catalog.documents.get<{ readonly inputs: readonly SnapshotFile[] }>('plan', plan);
+  if (inputs.length > 0 && inputs.every(({ etag, sha256 }, index) => (etag ?? sha256) === digests[index])) {
     throw new CommandFailure(
       `partition ${partition}: its files are those that generation ${last?.generation} was made from; ` +
         'repair them first, or name a file with the repaired rows: --file FILE',
@@ -234,11 +232,11 @@ async function requestOfRepair(desk: Desk, replayed: Replayed & { readonly file:
   if (quarantined.length === 0)
     throw new CommandFailure(`${model}: no row of partition ${partition} is in quarantine`, exitCode.usage);
   const format = formatOfFile(file);
-  const paths = await partitionFiles(project, definition.data.features, partition);
+  const tables = new ProjectTables({ project, engine, scratch });
   const tried = await engine.run(
     'repair',
     {
-      inputs: paths.map(path => ({ path, format: featureFormat(definition) })),
+      inputs: await tables.inputs(definition.data.features, partition),
       repairs: [{ path: file, format }],
       keys: names,
       quarantined,

@@ -6,13 +6,13 @@ import type { Project } from '../config/project.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import { nearest } from '../domain/nearest.ts';
 import { batchRows } from '../domain/scoring.ts';
-import type { ColumnInfo, RuleCount } from '../engine/job.ts';
+import type { InputRange, RuleCount } from '../engine/job.ts';
 import type { EnginePool } from '../engine/pool.ts';
 import { checkTrainer } from '../trainers/index.ts';
 import { ParameterError } from '../trainers/parameters.ts';
 import { withEngine } from './engine.ts';
 import { CommandFailure, exitCode, show, tableLines, verdictText } from './output.ts';
-import { featureFormat, newestPartition, partitionFiles } from './partitions.ts';
+import { ProjectTables } from './partitions.ts';
 import { type ProjectOptions, projectOf } from './project-context.ts';
 
 const deadlineMs = 600_000;
@@ -49,25 +49,25 @@ async function validateModel(of: {
   const { engine, project, scratch, model } = of;
   const definition = readDefinition(project.folder, model);
   const features = definition.data.features;
-  const partition = await newestPartition(project, features);
-  const files = await partitionFiles(project, features, partition);
-  const format = featureFormat(definition);
-  const inspection = await engine.run('inspect', { files: files.map(path => ({ path, format })) }, { deadlineMs });
+  const input = new ProjectTables({ project, engine, scratch });
+  const partition = await input.newest(features);
+  const files = await input.inputs(features, partition);
+  const inspection = await engine.run('inspect', { files }, { deadlineMs });
   const problems = [
     ...trainerProblems(definition),
-    ...missingColumns(definition, inspection.columns),
-    ...(await labelProblems(of, definition)),
+    ...missingColumns(definition, [...inspection.columns.map(({ name }) => name), ...constantColumns(files)]),
+    ...(await labelProblems(engine, input, definition)),
   ];
   if (problems.length > 0) return { model, partition, rows: inspection.rows, quarantined: 0, rules: [], problems };
 
   const tables: Record<string, readonly string[]> = {};
   for (const [name, table] of Object.entries(definition.data.tables)) {
-    tables[name] = await partitionFiles(project, table, partition);
+    tables[name] = await input.paths(table, partition);
   }
   const receipt = await engine.run(
     'score-chunk',
     {
-      inputs: files.map(path => ({ path, format })),
+      inputs: files,
       rows: inspection.rows,
       tables,
       transform: definition.data.transform,
@@ -112,9 +112,8 @@ function trainerProblems(definition: ModelDefinition): string[] {
 }
 
 /** A transform makes its own columns; without one the contract's columns must be in the files. */
-function missingColumns(definition: ModelDefinition, found: readonly ColumnInfo[]): string[] {
+function missingColumns(definition: ModelDefinition, names: readonly string[]): string[] {
   if (definition.data.transform !== null) return [];
-  const names = found.map(column => column.name);
   const { contract } = definition;
   const wanted = [...contract.keys, ...contract.columns.map(column => column.name)];
   return wanted
@@ -126,20 +125,20 @@ function missingColumns(definition: ModelDefinition, found: readonly ColumnInfo[
     });
 }
 
-async function labelProblems(
-  { engine, project }: { readonly engine: EnginePool; readonly project: Project },
-  { data }: ModelDefinition,
-): Promise<string[]> {
+async function labelProblems(engine: EnginePool, input: ProjectTables, { data }: ModelDefinition): Promise<string[]> {
   const { labels } = data;
   if (labels === null) return ['no data.labels: the model can be scored but not trained'];
-  if (labels.format === 'delta') return [];
-  const format = labels.format;
-  const files = await partitionFiles(project, labels, await newestPartition(project, labels));
-  const { columns } = await engine.run('inspect', { files: files.map(path => ({ path, format })) }, { deadlineMs });
-  const names = columns.map(column => column.name);
+  const files = await input.inputs(labels, await input.newest(labels));
+  const { columns } = await engine.run('inspect', { files }, { deadlineMs });
+  const names = [...columns.map(column => column.name), ...constantColumns(files)];
   return [...labels.keys, labels.column]
     .filter(name => !names.includes(name))
     .map(name => `labels have no column "${name}"; found ${names.join(', ')}`);
+}
+
+/** Columns that the files lack and their partition gives. */
+function constantColumns(files: readonly InputRange[]): readonly string[] {
+  return [...new Set(files.flatMap(({ constants }) => Object.keys(constants ?? {})))];
 }
 
 function linesOf(one: Validated): string[] {

@@ -23,8 +23,12 @@ const projectPath = z
     path => !path.startsWith('/') && !path.split('/').includes('..'),
     'the path is relative to the project and stays inside it',
   );
+const tablePath = projectPath.refine(
+  path => !path.includes('://') || /^s3:\/\/[a-z0-9][a-z0-9.-]+\/./.test(path),
+  'expected a path in the project, or s3://bucket/path',
+);
 /** A table that a transform joins. */
-const joinedTable = section({ format: z.literal('parquet').default('parquet'), path: projectPath });
+const joinedTable = section({ format: z.literal('parquet').default('parquet'), path: tablePath });
 
 const column = section({
   name: z.string(),
@@ -95,14 +99,14 @@ const definitionFile = section({
   data: section({
     features: section({
       format,
-      path: projectPath,
+      path: tablePath,
       keys: z.array(z.string()).min(1),
       event_time: z.string().nullable().default(null),
       known_at: z.string().nullable().default(null),
     }),
     labels: section({
       format,
-      path: projectPath,
+      path: tablePath,
       keys: z.array(z.string()).min(1).optional(),
       column: z.string(),
       positive: z.union([z.string(), z.number(), z.boolean()]).default('1'),
@@ -233,6 +237,12 @@ function readDefinitionFile(project: string, path: string): ModelDefinition {
   }
 
   const { data, contract, train, evaluate, monitor } = file;
+  for (const table of [data.features, data.labels]) {
+    if (table?.format !== 'delta' || /\/[^/=]+=\{date\}$/.test(table.path)) continue;
+    problems.push(
+      `${name}: data: ${table.path}: of a Delta table the path is its folder and the column it is partitioned by, as in data/orders/day={date}`,
+    );
+  }
   const metric = evaluate.metric ?? (file.task === 'binary' ? 'auc' : file.task === 'multiclass' ? 'log_loss' : 'rmse');
   const features = data.features;
   const transform = data.transform === null ? null : readTransform(project, data.transform, problems, name);

@@ -5,7 +5,10 @@ export type Task = 'binary' | 'multiclass' | 'regression';
 
 export interface InputTable {
   readonly format: 'parquet' | 'csv' | 'json' | 'delta';
-  /** Glob relative to the project, with `{date}` where the partition goes. */
+  /**
+   * Glob relative to the project, or `s3://bucket/key` with globs, with `{date}` where the partition goes. Of a Delta table
+   * its folder and the column it is partitioned by: `data/orders/day={date}`.
+   */
   readonly path: string;
 }
 

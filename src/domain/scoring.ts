@@ -7,12 +7,15 @@ export interface FileToScore {
   readonly path: string;
   /** Rows of each row group; one entry for formats without row groups. */
   readonly rowGroups: readonly number[];
+  /** Columns that are not in the file. */
+  readonly constants?: Readonly<Record<string, string>>;
 }
 
 export interface ChunkRange {
   readonly path: string;
   /** [from, to); absent means the whole file. */
   readonly rowGroups?: readonly [from: number, to: number];
+  readonly constants?: Readonly<Record<string, string>>;
 }
 
 export interface Chunk {
@@ -35,7 +38,7 @@ export interface ChunkPlanOptions {
  */
 export function planChunks(files: readonly FileToScore[], options: ChunkPlanOptions): readonly Chunk[] {
   const total = files.reduce((sum, file) => sum + rowsOf(file), 0);
-  if (total === 0) return files.slice(0, 1).map(file => ({ inputs: [{ path: file.path }], rows: 0 }));
+  if (total === 0) return files.slice(0, 1).map(file => ({ inputs: [wholeFile(file)], rows: 0 }));
   const workers = options.chunksWanted ?? 1;
   const rounds = Math.ceil(total / options.chunkRows / workers);
   const rowsWanted = Math.min(options.chunkRows, Math.ceil(total / (rounds * workers)));
@@ -66,7 +69,7 @@ function* cutFile(
   rowsWanted: number,
   rowsTaken: () => number,
 ): Generator<{ readonly input: ChunkRange; readonly rows: number }> {
-  const { path, rowGroups } = file;
+  const { rowGroups } = file;
   let from = 0;
   while (from < rowGroups.length) {
     const room = rowsWanted - rowsTaken();
@@ -75,9 +78,13 @@ function* cutFile(
     do rows += rowGroups[to++]!;
     while (to < rowGroups.length && rows + rowGroups[to]! / 2 <= room);
     const whole = from === 0 && to === rowGroups.length;
-    yield { input: whole ? { path } : { path, rowGroups: [from, to] }, rows };
+    yield { input: whole ? wholeFile(file) : { ...wholeFile(file), rowGroups: [from, to] }, rows };
     from = to;
   }
+}
+
+function wholeFile({ path, constants }: FileToScore): ChunkRange {
+  return { path, ...(constants === undefined ? {} : { constants }) };
 }
 
 function rowsOf(file: FileToScore): number {

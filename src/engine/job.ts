@@ -121,6 +121,17 @@ export interface InspectJob {
   readonly allowBrotli?: boolean;
   /** Also read the bytes and give their SHA-256. */
   readonly digests?: boolean;
+  /** Also say where the column chunks of Parquet lie. */
+  readonly columnChunks?: boolean;
+}
+
+/** The bytes [from, to) of a file that hold one column of one row group. */
+export interface ColumnChunk {
+  readonly rowGroup: number;
+  /** Name at the top level: all parts of a nested column have the same. */
+  readonly column: string;
+  readonly from: number;
+  readonly to: number;
 }
 
 export interface FileInspection {
@@ -133,6 +144,7 @@ export interface FileInspection {
   readonly columns: readonly ColumnInfo[];
   readonly codecs: readonly string[];
   readonly sha256: string | null;
+  readonly columnChunks?: readonly ColumnChunk[];
 }
 
 export interface Inspection {
@@ -143,7 +155,7 @@ export interface Inspection {
 }
 
 export interface LabelSource {
-  readonly files: readonly string[];
+  readonly files: readonly InputRange[];
   readonly keys: readonly string[];
   readonly column: string;
   /** Binary tasks: the value that counts as positive. Null for regression and multiclass. */
@@ -244,8 +256,8 @@ export interface TrainingSet {
 /** A small SELECT over files, for people and for rules; refused when it reads anything that is not declared. */
 export interface QueryJob {
   readonly sql: string;
-  /** Relation name → Parquet files. */
-  readonly tables: Readonly<Record<string, readonly string[]>>;
+  /** Relation name → files; a path alone is a Parquet file. */
+  readonly tables: Readonly<Record<string, readonly (string | InputRange)[]>>;
   /** More rows than this are an error; default 10,000. */
   readonly rowsMax?: number;
 }

@@ -8,6 +8,7 @@ import { childEnvironment } from '../config/environment.ts';
 import type { Project } from '../config/project.ts';
 import type { TemporalTarget } from '../dev/given-server.ts';
 import { EnginePool } from '../engine/pool.ts';
+import { InputTables } from '../inputs/input-tables.ts';
 import { Catalog } from '../storage/catalog.ts';
 import { openStore } from '../storage/open.ts';
 import { systemPorts } from '../storage/ports.ts';
@@ -24,10 +25,7 @@ export async function openServices(options: {
   readonly executable: string | null;
 }): Promise<OpenServices> {
   const { project, target } = options;
-  const store = openStore(project.store, {
-    ...(project.s3.endpoint === null ? {} : { endpoint: project.s3.endpoint }),
-    ...(project.s3.region === null ? {} : { region: project.s3.region }),
-  });
+  const store = openStore(project.store, project.s3);
   const ports = systemPorts(store);
   const connection = await Connection.connect(target.connection);
   const scratch = join(project.stateFolder, 'scratch');
@@ -41,6 +39,7 @@ export async function openServices(options: {
     ports,
     catalog: new Catalog(ports),
     engine,
+    inputs: new InputTables({ folder: project.folder, s3: project.s3, engine }),
     client: new Client({ connection, namespace: target.namespace }),
     scratch,
     temporalCommand: temporalCommand(target, options.executable),

@@ -14,6 +14,7 @@ import { createTraining } from '../../src/activities/training.ts';
 import type { TrainedVersion } from '../../src/activities/types.ts';
 import { openProject } from '../../src/config/project.ts';
 import { EnginePool } from '../../src/engine/pool.ts';
+import { InputTables } from '../../src/inputs/input-tables.ts';
 import { Catalog } from '../../src/storage/catalog.ts';
 import { openStore } from '../../src/storage/open.ts';
 import { systemPorts } from '../../src/storage/ports.ts';
@@ -47,11 +48,13 @@ beforeAll(async () => {
   }
   const opened = openProject(join(bench.folder, 'project'));
   const ports = systemPorts(openStore(opened.store));
+  const engine = new EnginePool({ size: 1, scratch: bench.path('scratch/engine') });
   services = {
     project: opened,
     ports,
     catalog: new Catalog(ports),
-    engine: new EnginePool({ size: 1, scratch: bench.path('scratch/engine') }),
+    engine,
+    inputs: new InputTables({ folder: opened.folder, s3: {}, engine }),
     client: new Client({ connection: Connection.lazy() }),
     scratch: bench.path('scratch'),
     temporalCommand: 'temporal',

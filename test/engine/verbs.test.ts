@@ -97,7 +97,12 @@ test('a training set joins each partition with its own tables and labels, throug
   });
   const labels = async (day: number) => ({
     files: [
-      await bench.parquet(`l-${day}.parquet`, `SELECT i AS id, (i % 2 = ${day % 2})::INT AS late FROM range(800) t(i)`),
+      {
+        path: await bench.parquet(
+          `l-${day}.parquet`,
+          `SELECT i AS id, (i % 2 = ${day % 2})::INT AS late FROM range(800) t(i)`,
+        ),
+      },
     ],
     keys: ['id'],
     column: 'late',
@@ -133,7 +138,7 @@ test('a training set joins each partition with its own tables and labels, throug
 
 test('two labels for one key are refused: they would double a row', async () => {
   const inputs = [{ path: await bench.parquet('d-f.parquet', 'SELECT 1 AS id, 1::FLOAT AS a') }];
-  const files = [await bench.parquet('d-l.parquet', 'SELECT 1 AS id, unnest([0, 1]) AS late')];
+  const files = [{ path: await bench.parquet('d-l.parquet', 'SELECT 1 AS id, unnest([0, 1]) AS late') }];
   const labels = { files, keys: ['id'], column: 'late', positive: '1', only: null };
   const job = {
     partitions: [{ partition: 'p', inputs, rows: 1, tables: {}, labels }],
@@ -159,10 +164,12 @@ test('an evaluation gives aligned arrays of labels, scores of each model, slices
     tables: {},
     labels: {
       files: [
-        await bench.parquet(
-          `el-${name}.parquet`,
-          `SELECT i AS id, CASE WHEN i % 7 > 3 THEN 'yes' ELSE 'no' END AS y FROM range(${labelled}) t(i) ORDER BY i DESC`,
-        ),
+        {
+          path: await bench.parquet(
+            `el-${name}.parquet`,
+            `SELECT i AS id, CASE WHEN i % 7 > 3 THEN 'yes' ELSE 'no' END AS y FROM range(${labelled}) t(i) ORDER BY i DESC`,
+          ),
+        },
       ],
       keys: ['id'],
       column: 'y',

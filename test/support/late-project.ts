@@ -6,6 +6,7 @@ import type { Client, WorkflowHandle } from '@temporalio/client';
 import { generateWorld } from '../../examples/late-payment/generate.ts';
 import { openProject, type Project } from '../../src/config/project.ts';
 import { taskQueue, workflowId } from '../../src/domain/ids.ts';
+import { EnginePool } from '../../src/engine/pool.ts';
 import { Catalog } from '../../src/storage/catalog.ts';
 import { openStore } from '../../src/storage/open.ts';
 import { systemPorts } from '../../src/storage/ports.ts';
@@ -55,6 +56,27 @@ export function catalogOf(project: Project): Catalog {
 
 export function tableOf(project: Project): PredictionsTable {
   return new PredictionsTable(systemPorts(openStore(project.store)), `predictions/${model}`);
+}
+
+/** Every row of the predictions table, every column, by partition and key. */
+export async function rowsOf(project: Project): Promise<readonly (readonly unknown[])[]> {
+  const table = tableOf(project);
+  const { files } = await table.snapshot();
+  const engine = new EnginePool({ size: 1, scratch: join(project.stateFolder, 'test-scratch') });
+  try {
+    const rows = await engine.run(
+      'query',
+      {
+        sql: 'SELECT * FROM predictions ORDER BY scored_at, customer_id',
+        tables: { predictions: files.map(({ path }) => join(project.store, table.root, path)) },
+        rowsMax: 100_000,
+      },
+      { deadlineMs: 60_000 },
+    );
+    return rows.rows;
+  } finally {
+    await engine.close();
+  }
 }
 
 export async function start<Result>(

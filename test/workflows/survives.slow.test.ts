@@ -9,9 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, Connection } from '@temporalio/client';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openAlmanac, type RunningAlmanac } from '../../src/cli/up.ts';
-import type { Project } from '../../src/config/project.ts';
 import { workflowId } from '../../src/domain/ids.ts';
-import { EnginePool } from '../../src/engine/pool.ts';
 import type { ScoreResult, TrainResult } from '../../src/workflows/inputs.ts';
 import type { Status } from '../../src/workflows/stage.ts';
 import {
@@ -20,8 +18,8 @@ import {
   makeLateProject,
   makeWorld,
   model,
+  rowsOf,
   start,
-  tableOf,
 } from '../support/late-project.ts';
 import { until } from '../support/temporal.ts';
 
@@ -109,26 +107,6 @@ async function resultOf(client: Client, id: string): Promise<unknown> {
       if (Date.now() > deadline || (error instanceof Error && error.name === 'WorkflowFailedError')) throw error;
       await sleep(500);
     }
-  }
-}
-
-async function rowsOf(project: Project): Promise<readonly (readonly unknown[])[]> {
-  const table = tableOf(project);
-  const { files } = await table.snapshot();
-  const engine = new EnginePool({ size: 1, scratch: join(project.stateFolder, 'test-scratch') });
-  try {
-    const rows = await engine.run(
-      'query',
-      {
-        sql: 'SELECT * FROM predictions ORDER BY scored_at, customer_id',
-        tables: { predictions: files.map(({ path }) => join(project.store, table.root, path)) },
-        rowsMax: 100_000,
-      },
-      { deadlineMs: 60_000 },
-    );
-    return rows.rows;
-  } finally {
-    await engine.close();
   }
 }
 

@@ -91,7 +91,7 @@ async function appendPartition({ job, partition, index, receipt, arrays, context
   const predicted = [receipt.predictions!, ...receipt.shadows];
   const { labels } = partition;
   const session = await DuckDbSession.open({
-    files: [...predicted.map(file => file.path), ...labels.files],
+    files: [...predicted.map(file => file.path), ...labels.files.map(file => file.path)],
     folders: [],
     scratch: context.scratch,
     memoryMb: Math.round(context.memoryMb / 2),

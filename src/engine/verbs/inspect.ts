@@ -3,7 +3,7 @@ import { stat } from 'node:fs/promises';
 import { DuckDbSession } from '../duckdb.ts';
 import { EngineFault } from '../fault.ts';
 import { sha256OfFile, stampFiles } from '../files.ts';
-import type { ColumnInfo, FileInspection, Inspection, InspectJob } from '../job.ts';
+import type { ColumnChunk, ColumnInfo, FileInspection, Inspection, InspectJob } from '../job.ts';
 import { rowGroupStarts } from '../source.ts';
 import { pathLiteral, readerCall } from '../sql.ts';
 import type { VerbContext } from '../verbs.ts';
@@ -55,7 +55,8 @@ async function inspectFiles(
       inspected.push({ path, format, bytes, rows, rowGroups: [rows], columns, codecs: [], sha256 });
     } else {
       if (footer.codecs.includes('BROTLI') && job.allowBrotli !== true) throw brotliRefused(path);
-      inspected.push({ path, format, bytes, ...footer, sha256 });
+      const columnChunks = job.columnChunks === true ? { columnChunks: await columnChunksOf(session, path) } : {};
+      inspected.push({ path, format, bytes, ...footer, sha256, ...columnChunks });
     }
   }
   return inspected;
@@ -93,6 +94,19 @@ async function readFooters(session: DuckDbSession, paths: readonly string[]): Pr
     });
   }
   return footers;
+}
+
+async function columnChunksOf(session: DuckDbSession, path: string): Promise<readonly ColumnChunk[]> {
+  // Some writers say 0 where there is no dictionary page, and the path of a nested column is joined by commas.
+  const found = await session.rows(
+    `SELECT row_group_id AS row_group, split_part(path_in_schema, ', ', 1) AS name,
+       coalesce(least(nullif(dictionary_page_offset, 0), data_page_offset), data_page_offset) AS first,
+       total_compressed_size AS bytes FROM parquet_metadata(${pathLiteral(path)})`,
+  );
+  return found.map(row => {
+    const from = Number(row['first']);
+    return { rowGroup: Number(row['row_group']), column: String(row['name']), from, to: from + Number(row['bytes']) };
+  });
 }
 
 function brotliRefused(path: string): EngineFault {

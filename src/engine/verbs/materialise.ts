@@ -11,7 +11,7 @@ import { writeWhole } from '../files.ts';
 import type { LabelSource, MaterialiseJob, RuleCount, TrainingSet } from '../job.ts';
 import { RowRules } from '../row-rules.ts';
 import { Source } from '../source.ts';
-import { identifier, literal, pathLiteral, readerCall, rowShareSql } from '../sql.ts';
+import { identifier, inputRelation, literal, pathLiteral, rowShareSql } from '../sql.ts';
 import { outputItems, setNull, Vectors } from '../vectors.ts';
 import type { VerbContext } from '../verbs.ts';
 
@@ -29,7 +29,7 @@ export async function run(job: MaterialiseJob, context: VerbContext): Promise<Tr
     });
   }
   const session = await DuckDbSession.open({
-    files: job.partitions.flatMap(({ labels }) => labels?.files ?? []),
+    files: job.partitions.flatMap(({ labels }) => (labels?.files ?? []).map(({ path }) => path)),
     folders: [job.outputFolder],
     scratch: context.scratch,
     memoryMb: Math.round(context.memoryMb / 2),
@@ -151,7 +151,7 @@ export async function createLabelView(
   const label = identifier(labels.column);
   const chosen = labels.only === null ? 'TRUE' : rowShareSql(labels.only, labels.keys);
   await session.run(
-    `CREATE VIEW ${view} AS SELECT ${keys}, ${label} FROM ${readerCall('parquet', labels.files)} ` +
+    `CREATE VIEW ${view} AS SELECT ${keys}, ${label} FROM (${inputRelation(labels.files, new Map())}) ` +
       `WHERE ${label} IS NOT NULL AND ${chosen}`,
   );
   const [found] = await session.rows(

@@ -2,22 +2,25 @@
 import { DuckDbSession } from '../duckdb.ts';
 import { EngineFault } from '../fault.ts';
 import type { QueryJob, QueryResult } from '../job.ts';
-import { identifier, readerCall } from '../sql.ts';
+import { identifier, inputRelation } from '../sql.ts';
 import { checkSelect } from '../transform.ts';
 import type { VerbContext } from '../verbs.ts';
 
 const ROWS_MAX = 10_000;
 
 export async function run(job: QueryJob, context: VerbContext): Promise<QueryResult> {
+  const tables = Object.entries(job.tables).map(
+    ([name, files]) => [name, files.map(file => (typeof file === 'string' ? { path: file } : file))] as const,
+  );
   const session = await DuckDbSession.open({
-    files: Object.values(job.tables).flat(),
+    files: tables.flatMap(([, files]) => files.map(({ path }) => path)),
     folders: [],
     scratch: context.scratch,
     memoryMb: Math.round(context.memoryMb / 2),
   });
   try {
-    for (const [name, paths] of Object.entries(job.tables)) {
-      await session.run(`CREATE VIEW ${identifier(name)} AS SELECT * FROM ${readerCall('parquet', paths)}`);
+    for (const [name, files] of tables) {
+      await session.run(`CREATE VIEW ${identifier(name)} AS ${inputRelation(files, new Map())}`);
     }
     const sql = await checkSelect(session, job.sql, Object.keys(job.tables));
     const rowsMax = job.rowsMax ?? ROWS_MAX;

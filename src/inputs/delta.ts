@@ -3,73 +3,129 @@
  * that were replaced, and those of commits that never happened). Only what a reader of version 1 understands is read; what
  * would give other rows (deletion vectors, mapped columns) is refused by name.
  */
-import { readdir, readFile, stat } from 'node:fs/promises';
-import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { EngineFault } from './fault.ts';
-import type { InputFile } from './input-files.ts';
+import { EngineFault } from '../engine/fault.ts';
+import type { EnginePool } from '../engine/pool.ts';
+import type { Place, PlacedFile } from './place.ts';
+
+export interface DeltaFile {
+  readonly path: string;
+  readonly bytes: number;
+  /** Values of the partition columns, which are not in the file; those that are NULL are left out. */
+  readonly constants: Readonly<Record<string, string>>;
+}
 
 export interface DeltaInput {
   readonly version: number;
-  /** Sorted by path; partition values are `constants`, those that are NULL are left out. */
-  readonly files: readonly InputFile[];
+  /** Sorted by path. */
+  readonly files: readonly DeltaFile[];
 }
 
 export interface DeltaInputOptions {
   /** Default: the newest. */
   readonly version?: number;
+  /** Partition column → the value wanted; default all files. */
+  readonly partition?: { readonly column: string; readonly values: readonly string[] };
   /** Rows of checkpoint files (Parquet) as actions; asked for only when the log before them is gone. */
   readonly readCheckpoint: (paths: readonly string[]) => Promise<readonly unknown[]>;
 }
 
-export async function isDeltaTable(folder: string): Promise<boolean> {
-  return (await stat(join(folder, '_delta_log')).catch(() => null))?.isDirectory() === true;
+const checkpointMs = 30 * 60_000;
+/** Files of a table, one row each in its checkpoint. */
+const checkpointRowsMax = 10_000_000;
+
+/** Rows of checkpoint files on this machine, as actions. */
+export async function readCheckpointBy(
+  engine: Pick<EnginePool, 'run'>,
+  paths: readonly string[],
+): Promise<readonly unknown[]> {
+  const sql = 'SELECT to_json(c) FROM checkpoint c';
+  const query = { sql, tables: { checkpoint: paths }, rowsMax: checkpointRowsMax };
+  const { rows } = await engine.run('query', query, { deadlineMs: checkpointMs });
+  return rows.map((row): unknown => JSON.parse(String(row[0])));
 }
 
-/** @throws EngineFault `bad_input` that names table and version. */
-export async function readDeltaInput(folder: string, options: DeltaInputOptions): Promise<DeltaInput> {
-  const log = await listLog(join(folder, '_delta_log'));
+export async function isDeltaTable(place: Place, folder: string): Promise<boolean> {
+  return (await place.match(below(folder, '_delta_log/*'))).length > 0;
+}
+
+/**
+ * Files of the table in this folder of the place (`''` is the place itself), as they are now: what is gone or has another
+ * length than the log says is refused.
+ *
+ * @throws EngineFault `bad_input` that names table and version.
+ */
+export async function readDeltaInput(place: Place, folder: string, options: DeltaInputOptions): Promise<DeltaInput> {
+  const { version, snapshot } = await readSnapshot(place, folder, options);
+  const files = snapshot.files(folder, options.partition);
+  for (const file of files) snapshot.assertThere(file, await place.stat(file.path));
+  if (files.length === 0 && options.partition === undefined) {
+    throw refused(folder, `it has no files at version ${version}`);
+  }
+  return { version, files };
+}
+
+/** The different values of a partition column, in order. */
+export async function listDeltaPartitions(
+  place: Place,
+  folder: string,
+  column: string,
+  options: Pick<DeltaInputOptions, 'readCheckpoint'>,
+): Promise<readonly string[]> {
+  const { version, snapshot } = await readSnapshot(place, folder, options);
+  const files = snapshot.files(folder);
+  const values = files.flatMap(({ constants }) => constants[column] ?? []);
+  if (values.length < files.length) {
+    throw refused(folder, `it has files without a value of the partition column ${column} at version ${version}`);
+  }
+  return [...new Set(values)].sort();
+}
+
+async function readSnapshot(
+  place: Place,
+  folder: string,
+  options: DeltaInputOptions,
+): Promise<{ readonly version: number; readonly snapshot: Snapshot }> {
+  const log = await listLog(place, folder);
   const newest = log.commits.at(-1) ?? log.checkpoints.at(-1)?.version;
   if (newest === undefined) throw refused(folder, 'its log has no entry');
   const version = options.version ?? newest;
   if (version > newest) throw refused(folder, `version ${version} is wanted, the newest is ${newest}`);
   const snapshot = new Snapshot(`${folder} at version ${version}`);
-  for (const action of await actionsUpTo(folder, log, version, options)) snapshot.apply(action);
-  const files = await snapshot.files(folder);
-  if (files.length === 0) throw refused(folder, `it has no files at version ${version}`);
-  return { version, files };
+  for (const action of await actionsUpTo(place, folder, log, { ...options, version })) snapshot.apply(action);
+  return { version, snapshot };
 }
 
 interface Log {
-  readonly folder: string;
   /** Ascending. */
   readonly commits: readonly number[];
   readonly checkpoints: readonly { readonly version: number; readonly paths: readonly string[] }[];
 }
 
-async function listLog(folder: string): Promise<Log> {
+async function listLog(place: Place, folder: string): Promise<Log> {
   const commits: number[] = [];
   const parts = new Map<number, { paths: string[]; wanted: number }>();
-  for (const name of (await readdir(folder)).sort()) {
+  for (const { path } of await place.match(below(folder, '_delta_log/*'))) {
+    const name = path.slice(path.lastIndexOf('/') + 1);
     const commit = /^(\d{20})\.json$/.exec(name);
     if (commit !== null) commits.push(Number(commit[1]));
     const checkpoint = /^(\d{20})\.checkpoint(?:\.\d{10}\.(\d{10}))?\.parquet$/.exec(name);
     if (checkpoint === null) continue;
     const version = Number(checkpoint[1]);
     const known = parts.get(version) ?? { paths: [], wanted: Number(checkpoint[2] ?? 1) };
-    known.paths.push(join(folder, name));
+    known.paths.push(path);
     parts.set(version, known);
   }
   const complete = [...parts].filter(([, { paths, wanted }]) => paths.length === wanted);
-  return { folder, commits, checkpoints: complete.map(([version, { paths }]) => ({ version, paths })) };
+  return { commits, checkpoints: complete.map(([version, { paths }]) => ({ version, paths })) };
 }
 
 /** From the first entry where the log is whole, else from the newest checkpoint before the version. */
 async function actionsUpTo(
+  place: Place,
   folder: string,
-  { folder: logFolder, commits, checkpoints }: Log,
-  version: number,
-  { readCheckpoint }: DeltaInputOptions,
+  { commits, checkpoints }: Log,
+  { version, readCheckpoint }: DeltaInputOptions & { readonly version: number },
 ): Promise<readonly unknown[]> {
   const known = new Set(commits);
   const lacksFrom = (from: number) => {
@@ -82,7 +138,7 @@ async function actionsUpTo(
   if (lacking !== null) throw refused(folder, `version ${version} cannot be read: entry ${lacking} of its log is gone`);
   const actions: unknown[] = checkpoint === undefined ? [] : [...(await readCheckpoint(checkpoint.paths))];
   for (let entry = first; entry <= version; entry++) {
-    const text = await readFile(join(logFolder, `${String(entry).padStart(20, '0')}.json`), 'utf8');
+    const text = await place.text(below(folder, `_delta_log/${String(entry).padStart(20, '0')}.json`));
     for (const line of text.split('\n')) if (line.trim() !== '') actions.push(parse(folder, entry, line));
   }
   return actions;
@@ -122,28 +178,32 @@ class Snapshot {
     this.#assertReadable(member(action, 'protocol'), member(action, 'metaData'));
   }
 
-  async files(folder: string): Promise<readonly InputFile[]> {
-    const files: InputFile[] = [];
+  files(folder: string, partition?: DeltaInputOptions['partition']): readonly DeltaFile[] {
+    const files: DeltaFile[] = [];
     for (const [name, add] of [...this.#added].sort(([a], [b]) => (a < b ? -1 : 1))) {
+      const constants = partitionValues(member(add, 'partitionValues'));
+      if (partition !== undefined && !partition.values.includes(constants[partition.column] ?? '')) continue;
       if (member(add, 'deletionVector') instanceof Object) {
         throw refused(this.#name, `${name} has deleted rows (a deletion vector); let its writer purge them first`);
       }
-      const path = this.#pathOf(folder, name);
-      const found = await stat(path).catch(() => null);
-      const bytes = Number(member(add, 'size'));
-      if (found === null) throw refused(this.#name, `its file ${path} is gone; was the table vacuumed?`);
-      if (found.size !== bytes) throw refused(this.#name, `${path} has ${found.size} bytes, the log says ${bytes}`);
-      files.push({ path, format: 'parquet', constants: partitionValues(member(add, 'partitionValues')) });
+      files.push({ path: this.#pathOf(folder, name), bytes: Number(member(add, 'size')), constants });
     }
     return files;
+  }
+
+  assertThere({ path, bytes }: DeltaFile, found: PlacedFile | null): void {
+    if (found === null) throw refused(this.#name, `its file ${path} is gone; was the table vacuumed?`);
+    if (found.bytes !== bytes) throw refused(this.#name, `${path} has ${found.bytes} bytes, the log says ${bytes}`);
   }
 
   /** Paths in the log are URLs: relative to the table, or whole. */
   #pathOf(folder: string, name: string): string {
     if (name.startsWith('file:')) return fileURLToPath(name);
+    const bucket = /^s3:\/\/[^/]+\//.exec(folder)?.[0];
+    if (bucket !== undefined && name.startsWith(bucket)) return decodeURIComponent(name);
     if (/^[a-z][a-z0-9+.-]*:/i.test(name))
       throw refused(this.#name, `its file ${name} lies elsewhere; copy the table here`);
-    return name.startsWith('/') ? decodeURIComponent(name) : join(folder, decodeURIComponent(name));
+    return name.startsWith('/') ? decodeURIComponent(name) : below(folder, decodeURIComponent(name));
   }
 
   #assertReadable(protocol: unknown, metaData: unknown): void {
@@ -164,6 +224,10 @@ function partitionValues(values: unknown): Readonly<Record<string, string>> {
   return Object.fromEntries(
     entries.flatMap(([name, value]) => (typeof value === 'string' && value !== '' ? [[name, value]] : [])),
   );
+}
+
+function below(folder: string, name: string): string {
+  return folder === '' ? name : `${folder}/${name}`;
 }
 
 function member(value: unknown, name: string): unknown {

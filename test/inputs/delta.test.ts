@@ -3,8 +3,9 @@ import { mkdir, rm, stat, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { scoreFiles } from '../../src/cli/score-file.ts';
-import { readDeltaInput } from '../../src/engine/delta-input.ts';
-import { Bench, logisticModel } from './support/fixtures.ts';
+import { type DeltaInputOptions, readDeltaInput } from '../../src/inputs/delta.ts';
+import { LocalPlace } from '../../src/inputs/local-place.ts';
+import { Bench, logisticModel } from '../engine/support/fixtures.ts';
 
 let bench: Bench;
 beforeAll(async () => {
@@ -32,6 +33,7 @@ const protocol = { protocol: { minReaderVersion: 1, minWriterVersion: 2 } };
 const metaData = (configuration = {}) => ({
   metaData: { id: 'x', schemaString: '{}', partitionColumns: [], configuration },
 });
+const readTable = (table: string, options: DeltaInputOptions) => readDeltaInput(new LocalPlace(table), '', options);
 const noCheckpoint = () => Promise.reject(new Error('no checkpoint is to be read'));
 const names = (input: { readonly files: readonly { readonly path: string }[] }) =>
   input.files.map(({ path }) => basename(path));
@@ -52,11 +54,11 @@ async function threeFiles(name: string): Promise<string> {
 
 test('each version has the files its log says, with the values of their partitions', async () => {
   const table = await threeFiles('versions');
-  const newest = await readDeltaInput(table, { readCheckpoint: noCheckpoint });
+  const newest = await readTable(table, { readCheckpoint: noCheckpoint });
   expect(newest.version).toBe(1);
   expect(names(newest)).toEqual(['a b.parquet', 'c.parquet']);
   expect(newest.files.map(file => file.constants)).toEqual([{ day: '2026-01-01' }, { day: '2026-01-02' }]);
-  const first = await readDeltaInput(table, { version: 0, readCheckpoint: noCheckpoint });
+  const first = await readTable(table, { version: 0, readCheckpoint: noCheckpoint });
   expect(names(first).sort()).toEqual(['a b.parquet', 'b.parquet']);
   expect(first.files.map(file => file.constants)).toContainEqual({});
 });
@@ -107,7 +109,7 @@ test.each([
   const { add } = await addFile(table, 'a.parquet', rowsOf(0, 10));
   const needs = { protocol: { minReaderVersion: 3, minWriterVersion: 7, readerFeatures: features } };
   await commit(table, 0, [needs, metaData(configuration), { add: { ...add, ...extra } }]);
-  const reading = readDeltaInput(table, { readCheckpoint: noCheckpoint });
+  const reading = readTable(table, { readCheckpoint: noCheckpoint });
   await expect(reading).rejects.toThrow(message);
   await expect(reading).rejects.toMatchObject({ kind: 'bad_input' });
 });
@@ -118,16 +120,14 @@ test('a table whose rows are all deleted says so', async () => {
     remove: { path: `day=2026-01-0${name === 'c' ? 2 : 1}/${name}.parquet` },
   }));
   await commit(table, 2, removed);
-  await expect(readDeltaInput(table, { readCheckpoint: noCheckpoint })).rejects.toThrow(/no files at version 2/);
+  await expect(readTable(table, { readCheckpoint: noCheckpoint })).rejects.toThrow(/no files at version 2/);
 });
 
 test('a file that is gone, or has another size than the log says, is no input', async () => {
   const table = await threeFiles('damaged');
   const path = join(table, 'day=2026-01-02/c.parquet');
   await writeFile(path, 'short');
-  await expect(readDeltaInput(table, { readCheckpoint: noCheckpoint })).rejects.toThrow(
-    /has 5 bytes, the log says \d+/,
-  );
+  await expect(readTable(table, { readCheckpoint: noCheckpoint })).rejects.toThrow(/has 5 bytes, the log says \d+/);
   await rm(path);
-  await expect(readDeltaInput(table, { readCheckpoint: noCheckpoint })).rejects.toThrow(/c\.parquet is gone/);
+  await expect(readTable(table, { readCheckpoint: noCheckpoint })).rejects.toThrow(/c\.parquet is gone/);
 });
