@@ -49,6 +49,8 @@ const learnedWindows = 6;
 
 interface Measurement {
   readonly name: string;
+  /** Whether the values are personal data: then no label of theirs leaves this file. */
+  readonly pii: boolean;
   readonly groups: ColumnGroups | null;
   readonly value: number | null;
   readonly p: number | null;
@@ -61,18 +63,18 @@ interface Measurement {
 
 /** Drift of every feature, the importance-weighted sum over them, and drift of the predictions. */
 export function checkDrift(input: DriftInput): CheckResult[] {
-  const features = input.contract.columns.filter(column => column.role === 'feature').map(column => column.name);
+  const features = input.contract.columns.filter(column => column.role === 'feature');
   if (input.profile.baseline !== input.reference.baseline) {
-    return features.map(column =>
+    return features.map(({ name }) =>
       checkResult('drift', {
         status: 'error',
-        column,
+        column: name,
         weight: 'blocking',
         reason: `profile and reference are counted on different baselines: profile the window on baseline ${input.reference.baseline}`,
       }),
     );
   }
-  const measurements = features.map(name => measureColumn(name, input));
+  const measurements = features.map(column => measureColumn(column, input));
   const q = benjaminiHochberg(measurements.map(({ p }) => p));
   const columns = measurements.map((measurement, index) => judgeDrift('drift', measurement, q[index] ?? null, input));
   return [...columns, weighDrift(columns, input), ...checkPredictionDrift(input)];
@@ -86,7 +88,7 @@ export function checkPredictionDrift(input: DriftInput): CheckResult[] {
   if (now === null || before === null || edges === null) return [];
   const all = (score: typeof now) =>
     score.unlabelled.map((count, bin) => count + (score.positives[bin] ?? 0) + (score.negatives[bin] ?? 0));
-  const measurement = measure('score', () => groupHistogram(all(before), all(now), edges));
+  const measurement = measure({ name: 'score', pii: false }, () => groupHistogram(all(before), all(now), edges));
   const result = judgeDrift('prediction_drift', measurement, measurement.p, input);
   const level = { meanBefore: sum(before.sum) / before.n, meanNow: sum(now.sum) / now.n };
   return [{ ...result, column: null, details: { ...result.details, ...level } }];
@@ -103,12 +105,14 @@ export function driftValues(checks: readonly CheckResult[]): Readonly<Record<str
   return values;
 }
 
-function measureColumn(name: string, input: DriftInput): Measurement {
-  return measure(name, () => groupColumn(name, input.profile, input.reference, input.baseline));
+type Subject = Pick<Measurement, 'name' | 'pii'>;
+
+function measureColumn(column: Subject, input: DriftInput): Measurement {
+  return measure(column, () => groupColumn(column.name, input.profile, input.reference, input.baseline));
 }
 
-function measure(name: string, group: () => ColumnGroups | null): Measurement {
-  const none = { name, groups: null, value: null, p: null, contributions: [], size: { n: 0, m: 0, bins: 0 } };
+function measure({ name, pii }: Subject, group: () => ColumnGroups | null): Measurement {
+  const none = { name, pii, groups: null, value: null, p: null, contributions: [], size: { n: 0, m: 0, bins: 0 } };
   try {
     const groups = group();
     if (groups === null)
@@ -118,7 +122,8 @@ function measure(name: string, group: () => ColumnGroups | null): Measurement {
       return { ...none, groups, problem: { status: 'insufficient', reason: `${name}: ${result.reason}` } };
     const size = { n: sum(groups.before), m: sum(groups.now), bins: usedGroups(groups) };
     const p = psiSignificance(result.value.psi, size).value?.p ?? 1;
-    return { name, groups, value: result.value.psi, p, contributions: result.value.contributions, size, problem: null };
+    const { psi: value, contributions } = result.value;
+    return { name, pii, groups, value, p, contributions, size, problem: null };
   } catch (error) {
     const message = error instanceof Error ? error.message : String(error);
     return { ...none, problem: { status: 'error', reason: `${name}: ${message}` } };
@@ -126,7 +131,7 @@ function measure(name: string, group: () => ColumnGroups | null): Measurement {
 }
 
 function judgeDrift(check: string, measurement: Measurement, q: number | null, input: DriftInput): CheckResult {
-  const { name, groups, value, contributions, size, problem } = measurement;
+  const { name, groups, value, size, problem } = measurement;
   const base = { column: name, weight: 'blocking' as const, rows: input.profile.rows };
   if (problem !== null || groups === null || value === null) {
     return checkResult(check, { ...base, status: 'insufficient', reason: `${name} was not measured`, ...problem });
@@ -157,7 +162,7 @@ function judgeDrift(check: string, measurement: Measurement, q: number | null, i
     const level = !significant || value < warn.limit ? 'pass' : value < alert.limit ? 'warn' : 'fail';
     const limit = level === 'fail' ? alert : warn;
     const found = `PSI of ${name} ${plain(value)}, limit ${plain(limit.limit)} (${limit.source})`;
-    const reason = level === 'pass' ? found : `${found}: ${largestChange(name, groups, contributions, input)}`;
+    const reason = level === 'pass' ? found : `${found}: ${largestChange(measurement, groups)}`;
     return { ...measured, status: level, limit: limit.limit, limitSource: limit.source, reason };
   });
   if (finding.status !== 'warn' && finding.status !== 'fail') return checkResult(check, { ...base, ...finding });
@@ -243,26 +248,26 @@ function usedGroups(groups: ColumnGroups): number {
 
 /** The figures beside the headline; what incidents are followed by: `shares`, `concentration`, `cause`. */
 function detailsOf(
-  { name, value, contributions, size: { n: referenceRows, m: rows } }: Measurement,
+  { name, pii, value, contributions, size: { n: referenceRows, m: rows } }: Measurement,
   groups: ColumnGroups,
   q: number | null,
   input: DriftInput,
 ) {
   const total = sum(contributions);
   const present = (counts: readonly number[]) => counts.filter((_, index) => index !== groups.nullGroup);
-  const pii = input.contract.columns.find(column => column.name === name)?.pii === true;
-  const top = contributions
-    .map((contribution, index) => ({
+  const top = [...contributions.keys()]
+    .sort((left, right) => contributions[right]! - contributions[left]!)
+    .slice(0, 3)
+    .map(index => ({
       bin: pii ? `group ${index + 1}` : (groups.labels[index] ?? ''),
       before: (groups.before[index] ?? 0) / referenceRows,
       now: (groups.now[index] ?? 0) / rows,
-      contribution,
-    }))
-    .toSorted((left, right) => right.contribution - left.contribution);
+      contribution: contributions[index],
+    }));
   return {
     q,
     shares: groups.now.map(count => count / rows),
-    top: top.slice(0, 3),
+    top,
     concentration: total > 0 ? Math.max(...contributions) / total : 0,
     psiWithoutMissing:
       groups.nullGroup === null ? value : (psi(present(groups.before), present(groups.now)).value?.psi ?? null),
@@ -310,13 +315,7 @@ function slicesOf(name: string, input: DriftInput) {
     .slice(0, 3);
 }
 
-function largestChange(
-  name: string,
-  groups: ColumnGroups,
-  contributions: readonly number[],
-  input: DriftInput,
-): string {
-  const pii = input.contract.columns.find(column => column.name === name)?.pii === true;
+function largestChange({ pii, contributions }: Measurement, groups: ColumnGroups): string {
   const index = contributions.indexOf(Math.max(...contributions));
   const before = (groups.before[index] ?? 0) / sum(groups.before);
   const now = (groups.now[index] ?? 0) / sum(groups.now);
