@@ -30,6 +30,7 @@ async function answer(message: JobMessage): Promise<void> {
     const output = await verb.run(message.job as never, {
       progress: throttledProgress(id),
       scratch: message.scratch,
+      kernels: message.kernels,
       memoryMb: message.memoryMb,
       signal: aborted.signal,
     });

@@ -136,7 +136,9 @@ export class EnginePool {
     const scratch = join(this.#options.scratch, `job-${process.pid}-${id}`);
     try {
       await mkdir(scratch, { recursive: true });
-      const message: JobMessage = { type: 'job', id, verb, job, scratch, memoryMb: this.#options.memoryMb };
+      const { memoryMb } = this.#options;
+      const kernels = join(this.#options.scratch, 'kernels');
+      const message: JobMessage = { type: 'job', id, verb, job, scratch, kernels, memoryMb };
       const output = await child.execute(message, {
         deadlineMs: options.deadlineMs,
         signal: options.signal,

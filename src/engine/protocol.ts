@@ -8,6 +8,8 @@ export interface JobMessage {
   readonly verb: Verb;
   readonly job: unknown;
   readonly scratch: string;
+  /** Folder of compiled trees, shared by the children of the pool. */
+  readonly kernels: string;
   readonly memoryMb: number;
 }
 

@@ -13,7 +13,7 @@ import type { ModelToScore, ScoreChunkJob } from './job.ts';
 import { KeptRows } from './kept-rows.ts';
 import type { OutputColumns } from './output-columns.ts';
 import { RowRules } from './row-rules.ts';
-import { loadScorer, type Numbers, type Scorer } from './scorer.ts';
+import { loadScorer, type Numbers, type Scorer, type ScorerFolders } from './scorer.ts';
 import type { Source } from './source.ts';
 import type { Vectors } from './vectors.ts';
 
@@ -58,11 +58,11 @@ export class RowScorer {
     this.#scores = new Float32Array(parts.vectorRows);
   }
 
-  /** `vectorRows`: the most rows that `score` will be given at once; `scratch`: a folder for passing files. */
+  /** `vectorRows`: the most rows that `score` will be given at once. */
   static async load(
     job: ScoreChunkJob,
     source: Source,
-    { vectorRows, scratch }: { readonly vectorRows: number; readonly scratch: string },
+    { vectorRows, scratch, kernels }: { readonly vectorRows: number } & ScorerFolders,
   ): Promise<RowScorer> {
     const args = new ArgumentList(source.columns);
     const rules = new RowRules(job.contract, args, vocabularies(job.models));
@@ -75,7 +75,7 @@ export class RowScorer {
     for (const { version, onnx, signature, scorer: wanted, part } of order) {
       const { contract, device, provider = 'cuda' } = job;
       const scorer = await loadScorer({
-        ...{ version, onnx, signature, scorer: wanted, contract, args, device, provider, scratch },
+        ...{ version, onnx, signature, scorer: wanted, contract, args, device, provider, scratch, kernels },
         rowsMax: batchRows,
         batchRows: job.batchRows,
       });

@@ -39,13 +39,14 @@ export async function scoreChunk(job: ScoreChunkJob, context: VerbContext): Prom
     const scan = new ChunkScan(
       job,
       source,
-      await RowScorer.load(job, source, { vectorRows: VECTOR_ROWS, scratch: context.scratch }),
+      await RowScorer.load(job, source, { vectorRows: VECTOR_ROWS, ...context }),
       context,
     );
     const predictions = await scan.writePredictions();
     const shadows = await scan.writeShadows(predictions);
     const quarantine = await scan.writeQuarantine();
     await source.assertUnchanged();
+    for (const scorer of scan.scorers) await scorer.settle?.();
     const { user, system } = process.cpuUsage(cpu);
     return {
       ...scan.counts(),

@@ -13,10 +13,11 @@ import { columnMajorModel } from './column-major.ts';
 import { assertGpuHasOperators, demandGpu, type GpuModel, openOnGpu } from './device.ts';
 import { EngineFault } from './fault.ts';
 import type { GpuProvider, ScoreChunkJob, ScorerUsed } from './job.ts';
+import { type KernelFile, KernelStore } from './kernel-file.ts';
 import { cachedModel } from './model-cache.ts';
 import { OnnxSession, type OnnxTensor } from './onnx-session.ts';
 import { type FilledTensor, type Layout, TensorFiller } from './tensors.ts';
-import { compareOnInput, type LoadedTrees, loadTrees, treeFeatures } from './tree-scorer.ts';
+import { compareOnInput, type LoadedTrees, loadTrees, reopenTrees, treeFeatures } from './tree-scorer.ts';
 import type { Vectors } from './vectors.ts';
 
 export type Numbers = Float32Array | Float64Array;
@@ -31,6 +32,8 @@ export interface Scorer {
   /** Set when the model answers in its own time: rows are offered here first, and `score` gives the answers in order. */
   readonly queue?: BatchQueue;
   used(): ScorerUsed;
+  /** Keeps what scoring has shown, for other children. Call it when the rows are written. */
+  settle?(): Promise<void>;
 }
 
 export interface ScorerOptions {
@@ -47,14 +50,31 @@ export interface ScorerOptions {
   readonly device: ScoreChunkJob['device'];
   readonly provider: GpuProvider;
   readonly scratch: string;
+  /** Folder of compiled trees that children share; without it nothing is kept. */
+  readonly kernels?: string | undefined;
+}
+
+/** What decides how a model is loaded, whoever scores with it. */
+type ModelOptions = Omit<ScorerOptions, 'version' | 'contract' | 'args'>;
+
+/** Compiles the trees of a model and compares them, so that the children of the pool find them. */
+export async function compileAhead(onnx: string, signature: Signature, folders: ScorerFolders): Promise<void> {
+  const rows = 2_048;
+  const options = { onnx, signature, scorer: 'auto', device: 'off', provider: 'cuda', ...folders } as const;
+  await cached({ ...options, rowsMax: rows, batchRows: rows }, `the model ${onnx}`);
+}
+
+export type ScorerFolders = Pick<ScorerOptions, 'scratch' | 'kernels'>;
+
+function cached(options: ModelOptions, label: string): ReturnType<typeof loadModel> {
+  const { scorer, device, provider, batchRows } = options;
+  const form = `${scorer} ${device} ${provider} ${batchRows}`;
+  return cachedModel(options.onnx, form, () => loadModel(options, label));
 }
 
 export async function loadScorer(options: ScorerOptions): Promise<Scorer> {
   const label = `model version ${options.version} (${options.onnx})`;
-  const { scorer, device, provider, batchRows } = options;
-  const loaded = await cachedModel(options.onnx, `${scorer} ${device} ${provider} ${batchRows}`, () =>
-    loadModel(options, label),
-  );
+  const loaded = await cached(options, label);
   switch (loaded.kind) {
     case 'trees':
       return treeScorer(options, loaded, label);
@@ -87,9 +107,15 @@ interface LoadedBatches {
  * Compiled trees where they may; otherwise the model on a GPU where one is wanted and there, or on the CPU as it is or,
  * where it can, changed to take columns.
  */
-async function loadModel(options: ScorerOptions, label: string): Promise<LoadedTrees | LoadedSession | LoadedBatches> {
-  const { onnx, signature, scorer, device, provider } = options;
+async function loadModel(options: ModelOptions, label: string): Promise<LoadedTrees | LoadedSession | LoadedBatches> {
+  const { onnx, signature, scorer, device, provider, kernels } = options;
   const bytes = await readFile(onnx);
+  const store = kernels === undefined ? null : new KernelStore(kernels, bytes, signature);
+  const keep = async (file: KernelFile) => store?.write(file);
+  if (scorer === 'auto' && device !== 'require') {
+    const kept = (await store?.read()) ?? null;
+    if (kept !== null) return reopenTrees(kept, { open: () => OnnxSession.load(bytes, label), keep });
+  }
   const session = OnnxSession.load(bytes, label);
   assertSignature(session, signature, label);
   const model = readModel(bytes);
@@ -102,7 +128,11 @@ async function loadModel(options: ScorerOptions, label: string): Promise<LoadedT
   const trees =
     scorer === 'onnxruntime'
       ? ({ kind: 'fallback', reason: 'demanded' } as const)
-      : await loadTrees(model, signature, session, predictionOutput(signature, label).name);
+      : await loadTrees(model, signature, {
+          reference: session,
+          output: predictionOutput(signature, label).name,
+          keep,
+        });
   if (trees.kind === 'trees') return trees;
 
   const gpu = device === 'prefer' ? await openOnGpu(gpuModel(options, bytes, label)) : null;
@@ -123,7 +153,7 @@ async function loadModel(options: ScorerOptions, label: string): Promise<LoadedT
   return sessionOf(OnnxSession.load(columns, label), 'columns', providers, reason);
 }
 
-function gpuModel(options: ScorerOptions, model: Uint8Array, label: string): GpuModel {
+function gpuModel(options: ModelOptions, model: Uint8Array, label: string): GpuModel {
   const { signature, provider, batchRows, scratch } = options;
   return {
     model,
@@ -231,8 +261,8 @@ function feedsOf(
 const INPUT_GATE_ROWS = 1_024;
 
 /**
- * The first rows of the input go through ONNX Runtime too. A difference there makes ONNX Runtime serve all of the chunk:
- * it is found before any row is written.
+ * The first rows of the first input go through ONNX Runtime too. A difference there makes ONNX Runtime serve the model: it
+ * is found before any row is written.
  */
 function treeScorer(options: ScorerOptions, loaded: LoadedTrees, label: string): Scorer {
   const { version, signature, rowsMax } = options;
@@ -240,7 +270,11 @@ function treeScorer(options: ScorerOptions, loaded: LoadedTrees, label: string):
   const isPlain = loaded.prefix === null;
   const filler = new TensorFiller(signature, options.contract, options.args, rowsMax, isPlain ? 'columns' : 'rows');
   const types = signature.inputs.map(input => input.type);
-  const byRuntime = sessionFunction(options, loaded.reference, 'rows', label);
+  let byRuntime: ScoreFunction | null = null;
+  const scoreByRuntime: ScoreFunction = (vectors, from, to) => {
+    byRuntime ??= sessionFunction(options, loaded.reference(), 'rows', label);
+    return byRuntime(vectors, from, to);
+  };
   const scores = new Float32Array(rowsMax * loaded.trees.width);
   const byTrees: ScoreFunction = (vectors, from, to) => {
     const rows = to - from;
@@ -250,26 +284,31 @@ function treeScorer(options: ScorerOptions, loaded: LoadedTrees, label: string):
     const data = scores.subarray(0, rows * loaded.trees.width);
     return predictionsOf({ data, dims: [rows, loaded.trees.width] }, output, signature, rows, label);
   };
-  const gate = { rows: 0, refusal: null as string | null };
+  const gate = loaded.input;
   return {
     version,
     signature,
     width: predictionWidth(signature),
     score(vectors, from, to) {
-      if (gate.refusal !== null) return byRuntime(vectors, from, to);
+      if (gate.refusal !== null) return scoreByRuntime(vectors, from, to);
       const ours = byTrees(vectors, from, to);
       if (gate.rows >= INPUT_GATE_ROWS) return ours;
       const end = Math.min(to, from + INPUT_GATE_ROWS - gate.rows);
-      const { isEqual, difference, tolerance } = compareOnInput(ours, byRuntime(vectors, from, end));
+      const { isEqual, difference, tolerance } = compareOnInput(ours, scoreByRuntime(vectors, from, end));
       gate.rows += end - from;
       if (isEqual) return ours;
       gate.refusal = `the compiled trees differ by ${difference} on the first rows of the input, allowed are ${tolerance}`;
-      return byRuntime(vectors, from, to);
+      return scoreByRuntime(vectors, from, to);
+    },
+    async settle() {
+      if (gate.rows < INPUT_GATE_ROWS || gate.refusal !== null || gate.keep === null) return;
+      await gate.keep(gate.rows);
+      gate.keep = null;
     },
     used() {
       if (gate.refusal !== null) return { version, scorer: 'onnxruntime', reason: gate.refusal, providers: {} };
       const { large } = loaded.trees.kernels;
-      const found = [loaded.gate, `equal on ${gate.rows} rows of the input`].filter(text => text !== '').join('; ');
+      const found = [loaded.gate, `equal on ${gate.rows} rows of an input`].filter(text => text !== '').join('; ');
       const where = options.device === 'prefer' ? '; on the CPU, where compiled trees are faster than on a GPU' : '';
       return {
         version,

@@ -1,26 +1,37 @@
 /**
  * Compiled trees as a scorer. They serve only after the parity gate: equal to ONNX Runtime on edge and random rows when
- * the model is loaded, and on the first rows of the input before any of them is written. Otherwise ONNX Runtime serves
- * the model, and the receipt says why.
+ * the model is compiled, and on the first rows of an input before any of them is written. Otherwise ONNX Runtime serves
+ * the model, and the receipt says why. What passed is kept with the kernel, and not compared again.
  */
 import type { Signature } from '../domain/signature.ts';
 import type { OnnxModel } from '../onnx/read.ts';
-import { type CompiledTrees, compileTrees } from './compile-trees.ts';
+import { type CompiledTrees, compileTrees, type OpenTrees, openTrees } from './compile-trees.ts';
+import type { KernelFile } from './kernel-file.ts';
 import { OnnxSession, type OnnxTensor } from './onnx-session.ts';
 import type { FilledTensor } from './tensors.ts';
 import { checkParity, type FeatureRows, type ParityReport, paritySamples } from './trees/parity.ts';
 
 export interface LoadedTrees {
   readonly kind: 'trees';
-  readonly trees: CompiledTrees;
+  readonly trees: OpenTrees;
   /** Runs what comes before the trees; null when the features are the inputs themselves. */
   readonly prefix: { readonly session: OnnxSession; readonly output: string } | null;
   /** The whole model in ONNX Runtime: what the trees are compared with. */
-  readonly reference: OnnxSession;
-  readonly output: string;
-  /** What the gate found at load; empty when only input rows can decide. */
+  readonly reference: () => OnnxSession;
+  /** What the gate found when the trees were compiled; empty when only input rows can decide. */
   readonly gate: string;
+  readonly input: InputGate;
   close(): void;
+}
+
+/** The comparison on rows of an input, which goes on while they are scored. */
+export interface InputGate {
+  /** So many rows were scored by both. */
+  rows: number;
+  /** Why ONNX Runtime serves the model after all. */
+  refusal: string | null;
+  /** Keeps the outcome, so that no other process compares again; null when it is kept. */
+  keep: ((inputRows: number) => Promise<void>) | null;
 }
 
 export type TreesOrReason = LoadedTrees | { readonly kind: 'fallback'; readonly reason: string };
@@ -31,32 +42,80 @@ const GATE_ROWS = 512;
 export async function loadTrees(
   model: OnnxModel,
   signature: Signature,
-  reference: OnnxSession,
-  output: string,
+  parts: {
+    readonly reference: OnnxSession;
+    readonly output: string;
+    readonly keep: (file: KernelFile) => Promise<void>;
+  },
 ): Promise<TreesOrReason> {
+  const { reference, output } = parts;
   const trees = compileTrees(model, output);
   if (trees.kind === 'fallback') return trees;
-  const session =
-    trees.source.kind === 'prefix' ? OnnxSession.load(trees.source.model, 'the nodes before the trees') : null;
-  const prefix = session === null || trees.source.kind !== 'prefix' ? null : { session, output: trees.source.output };
-  const close = () => {
-    reference.close();
-    session?.close();
-  };
-  const loaded = { kind: 'trees', trees, prefix, reference, output, close } as const;
+  const prefix = prefixOf(trees);
   const isPlain = prefix === null && signature.inputs.every(input => input.type === 'float32');
-  if (!isPlain) return { ...loaded, gate: '' };
-  const report = await checkParity({
-    width: trees.width,
-    samples: paritySamples(trees.ensemble, GATE_ROWS),
-    score: trees.score,
-    reference: sample => scoreSample(loaded, sample),
-  });
-  if (report.verdict === 'different') {
-    session?.close();
-    return { kind: 'fallback', reason: `the compiled trees differ from ONNX Runtime: ${describe(report)}` };
+  let gate = '';
+  if (isPlain) {
+    const report = await checkParity({
+      width: trees.width,
+      samples: paritySamples(trees.ensemble, GATE_ROWS),
+      score: trees.score,
+      reference: sample => scoreSample({ trees, reference, output }, sample),
+    });
+    if (report.verdict === 'different') {
+      return { kind: 'fallback', reason: `the compiled trees differ from ONNX Runtime: ${describe(report)}` };
+    }
+    gate = describe(report);
   }
-  return { ...loaded, gate: describe(report) };
+  const keep = (inputRows: number) => parts.keep({ image: trees.image, gate, inputRows });
+  await keep(0);
+  const { source, features, width, kernels, score } = trees;
+  return {
+    kind: 'trees',
+    // Without the nodes, which only the gate needs.
+    trees: { source, features, width, kernels, score },
+    prefix,
+    reference: () => reference,
+    gate,
+    input: { rows: 0, refusal: null, keep },
+    close: () => {
+      reference.close();
+      prefix?.session.close();
+    },
+  };
+}
+
+/** Trees that were compiled and compared before; ONNX Runtime loads the model only if an input is to be compared. */
+export function reopenTrees(
+  file: KernelFile,
+  parts: { readonly open: () => OnnxSession; readonly keep: (file: KernelFile) => Promise<void> },
+): LoadedTrees {
+  const trees = openTrees(file.image);
+  const prefix = prefixOf(trees);
+  let session: OnnxSession | null = null;
+  return {
+    kind: 'trees',
+    trees,
+    prefix,
+    reference: () => {
+      session ??= parts.open();
+      return session;
+    },
+    gate: file.gate,
+    input: {
+      rows: file.inputRows,
+      refusal: null,
+      keep: file.inputRows === 0 ? inputRows => parts.keep({ ...file, inputRows }) : null,
+    },
+    close: () => {
+      session?.close();
+      prefix?.session.close();
+    },
+  };
+}
+
+function prefixOf({ source }: OpenTrees): LoadedTrees['prefix'] {
+  if (source.kind !== 'prefix') return null;
+  return { session: OnnxSession.load(source.model, 'the nodes before the trees'), output: source.output };
 }
 
 /** Column-major features of filled tensors: the inputs side by side, or what the prefix makes of them. */
@@ -113,7 +172,7 @@ function describe(report: ParityReport): string {
 
 /** The whole model on feature columns, as plain float32 inputs. */
 function scoreSample(
-  loaded: Pick<LoadedTrees, 'trees' | 'reference' | 'output'>,
+  loaded: { readonly trees: CompiledTrees; readonly reference: OnnxSession; readonly output: string },
   sample: FeatureRows,
 ): ArrayLike<number> {
   const { trees, reference, output } = loaded;

@@ -65,6 +65,8 @@ export interface VerbContext {
   progress(progress: Progress): void;
   /** Folder of this job alone; removed after it. */
   readonly scratch: string;
+  /** Folder of compiled trees, shared by the children of a pool; without it nothing is kept. */
+  readonly kernels?: string;
   /** Memory the child may use, in MB; DuckDB gets about half of it. */
   readonly memoryMb: number;
   /** Aborts on SIGTERM, half a second before the process ends: the moment to stop one's own subprocesses. */

@@ -43,7 +43,10 @@ describe.each(names)('%s', name => {
     const { path, rows, columns } = inputFile(name, corpus);
     const outputFolder = bench.path(`${name}-out`);
     await mkdir(outputFolder, { recursive: true });
-    const { onnx, signature } = await prepareModel({ onnx: `${folder}/${name}.onnx`, columns, outputFolder });
+    const { onnx, signature } = await prepareModel(
+      { onnx: `${folder}/${name}.onnx`, columns, outputFolder },
+      await contextOf(bench),
+    );
     const contract = contractOf(columns.map(feature => column(feature)));
     const inputs = [{ path, format: 'json' as const }];
     const models = [champion(onnx, signature)];

@@ -6,12 +6,12 @@
  * Work per tree is a few operations per branch for 128 rows at once, and conditions that trees share are evaluated once. It
  * pays for trees of up to 256 leaves whose conditions repeat (histogram training), in blocks of hundreds of rows.
  */
-import { FunctionBody, i32, instantiate, MemoryLayout, ModuleBuilder } from '../wasm/encoder.ts';
+import { FunctionBody, i32, MemoryLayout, ModuleBuilder, pageBytes } from '../wasm/encoder.ts';
 import { emitBins, planBins } from './bins.ts';
 import type { TreeEnsemble } from './ensemble.ts';
 import { startValue } from './finish.ts';
 import { type CodeLayout, emitGather, emitTranspose } from './gather.ts';
-import { leafWeight, type TreeKernel } from './kernel.ts';
+import { type KernelImage, leafWeight } from './kernel.ts';
 import { assignLeafCodes, MuxEmitter } from './mux.ts';
 import type { NormalizedTrees } from './normalize.ts';
 
@@ -35,7 +35,7 @@ export function compileBits(
   ensemble: TreeEnsemble,
   trees: NormalizedTrees,
   options: BitsOptions = {},
-): TreeKernel | { readonly refused: string } {
+): KernelImage | { readonly refused: string } {
   const groups = options.groups ?? 8;
   const blockRows = groups * 128;
   const slotBytes = groups * 16;
@@ -60,6 +60,8 @@ export function compileBits(
     codes: memory.reserve(batchTrees * blockRows),
     sums: memory.reserve(ensemble.targets * blockRows * 4),
   };
+  // From here on memory holds tables, which the image keeps.
+  const tablesAt = memory.bytes;
   const loops = new Loops();
   const bins = features.map((feature, index) => {
     const emitted = emitBins(memory, feature, { ...layout, input: layout.inputs + index * blockRows * 4 });
@@ -71,29 +73,26 @@ export function compileBits(
   for (const root of trees.roots) assignLeafCodes(trees, root, codeBits, codes);
   const batches = planBatches({ ensemble, trees, layout, memory, blockRows });
   for (const batch of batches) for (const gather of batch.gathers) loops.add(gather);
-
-  const inner = instantiate(loops.module, memory);
   const circuits = emitCircuits({ trees, codes, bitmapOf, layout, loops, bins: bins.length, transpose, batches });
-  const outer = instantiate(circuits, memory, { on: inner, optimise: 'late' });
-  const { buffer } = inner.memory;
+
+  const buffer = new ArrayBuffer(memory.pages * pageBytes);
   for (const { writeTables } of bins) writeTables(buffer);
   for (const { tables } of batches) for (const table of tables) writeTable({ ensemble, trees, codes }, table, buffer);
-  const sums = new Float32Array(buffer, layout.sums, ensemble.targets * blockRows).fill(startValue(ensemble));
-  const inputs = features.map((_, index) => new Float32Array(buffer, layout.inputs + index * blockRows * 4, blockRows));
-  const run = outer.find('run');
   return {
     name: 'bits',
     blockRows,
-    codeBytes: inner.codeBytes + outer.codeBytes,
+    pages: memory.pages,
     memoryBytes: memory.bytes,
-    sums,
-    sum(columns, stride, first, rows) {
-      for (let index = 0; index < inputs.length; index++) {
-        const from = features[index]!.feature * stride + first;
-        inputs[index]!.set(columns.subarray(from, from + rows));
-      }
-      run();
-    },
+    loops: loops.module.encode(memory.pages),
+    circuits: circuits.encode(memory.pages),
+    tables: new Uint8Array(buffer.slice(tablesAt, memory.bytes)),
+    tablesAt,
+    inputsAt: layout.inputs,
+    inputs: features.map(({ feature }) => ({ feature, missingIsLow: false })),
+    sumsAt: layout.sums,
+    targets: ensemble.targets,
+    sumsStart: startValue(ensemble),
+    setsSums: true,
   };
 }
 

@@ -1,9 +1,9 @@
-/** Compiles an ensemble: builds the kernels that suit it, measures them for a moment, and keeps a scorer. */
+/** Compiles an ensemble: builds the kernels that suit it, measures them for a moment, and gives a scorer and its image. */
 import { compileBits } from './bits.ts';
 import type { TreeEnsemble } from './ensemble.ts';
-import { planFinish } from './finish.ts';
+import { createFinish, type FinishFacts, planFinish } from './finish.ts';
 import { compileFlat } from './flat.ts';
-import type { TreeKernel } from './kernel.ts';
+import { type KernelImage, openKernel, type TreeKernel } from './kernel.ts';
 import { MalformedTrees, type NormalizedTrees, normalizeTrees } from './normalize.ts';
 
 export interface TreeScorer {
@@ -39,8 +39,16 @@ export interface CompileOptions {
   readonly kernel?: 'measured' | 'bits' | 'flat';
 }
 
+/** A compiled ensemble as plain data, for `openScorer` in another process. */
+export interface ScorerImage {
+  readonly features: number;
+  readonly finish: FinishFacts;
+  readonly kernels: { readonly bits: KernelImage | null; readonly flat: KernelImage | null };
+  readonly choice: KernelChoice;
+}
+
 export type Compiled =
-  | { readonly kind: 'compiled'; readonly scorer: TreeScorer }
+  | { readonly kind: 'compiled'; readonly scorer: TreeScorer; readonly image: ScorerImage }
   | { readonly kind: 'refused'; readonly reason: string };
 
 export function compileEnsemble(ensemble: TreeEnsemble, options: CompileOptions = {}): Compiled {
@@ -58,14 +66,21 @@ export function compileEnsemble(ensemble: TreeEnsemble, options: CompileOptions 
     ...('refused' in bits ? [`no bit kernel: ${bits.refused}`] : []),
     ...('refused' in flat ? [`no flat kernel: ${flat.refused}`] : []),
   ];
-  const kernels = {
-    bits: 'refused' in bits ? null : bits,
-    flat: 'refused' in flat ? null : flat,
-  };
+  const images = { bits: 'refused' in bits ? null : bits, flat: 'refused' in flat ? null : flat };
+  const kernels = opened(images);
   const only = kernels.bits === null ? kernels.flat : kernels.flat === null ? kernels.bits : null;
   if (kernels.bits === null && kernels.flat === null) return { kind: 'refused', reason: notes.join('; ') };
   const choice = only === null ? measureKernels(ensemble, trees, kernels) : onlyKernel(only, notes);
-  return { kind: 'compiled', scorer: createScorer({ ensemble, finish, kernels, choice }) };
+  const image = { features: ensemble.features, finish, kernels: images, choice };
+  return { kind: 'compiled', scorer: createScorer(image, kernels), image };
+}
+
+export function openScorer(image: ScorerImage): TreeScorer {
+  return createScorer(image, opened(image.kernels));
+}
+
+function opened({ bits, flat }: ScorerImage['kernels']): Kernels {
+  return { bits: bits === null ? null : openKernel(bits), flat: flat === null ? null : openKernel(flat) };
 }
 
 function normalized(ensemble: TreeEnsemble): NormalizedTrees | { readonly refused: string } {
@@ -155,22 +170,17 @@ function sampleColumns(ensemble: TreeEnsemble, trees: NormalizedTrees, rows: num
   return columns;
 }
 
-function createScorer(parts: {
-  readonly ensemble: TreeEnsemble;
-  readonly finish: Exclude<ReturnType<typeof planFinish>, { refused: string }>;
-  readonly kernels: Kernels;
-  readonly choice: KernelChoice;
-}): TreeScorer {
-  const { ensemble, finish, kernels, choice } = parts;
+function createScorer({ features, finish: facts, choice }: ScorerImage, kernels: Kernels): TreeScorer {
+  const finish = createFinish(facts);
   const large = (choice.large === 'bits' ? kernels.bits : kernels.flat) ?? kernels.flat ?? kernels.bits;
   if (large === null) throw new Error('a scorer without a kernel');
   const small = kernels.flat ?? large;
   return {
-    features: ensemble.features,
+    features,
     width: finish.width,
     kernels: choice,
     score(columns, stride, rows, out) {
-      assertRoom({ ensemble, width: finish.width }, { columns, stride, rows, out });
+      assertRoom({ features, width: finish.width }, { columns, stride, rows, out });
       let first = 0;
       while (first < rows) {
         const left = rows - first;
@@ -185,10 +195,10 @@ function createScorer(parts: {
 }
 
 function assertRoom(
-  model: { readonly ensemble: TreeEnsemble; readonly width: number },
+  model: { readonly features: number; readonly width: number },
   call: { readonly columns: Float32Array; readonly stride: number; readonly rows: number; readonly out: Float32Array },
 ): void {
-  const { features } = model.ensemble;
+  const { features } = model;
   if (call.rows > call.stride || (features - 1) * call.stride + call.rows > call.columns.length) {
     throw new RangeError(
       `${call.rows} rows of ${features} columns with stride ${call.stride} do not fit into ${call.columns.length} values`,

@@ -19,15 +19,37 @@ export function startValue({ aggregate }: TreeEnsemble): number {
   return aggregate === 'MAX' ? Number.NEGATIVE_INFINITY : 0;
 }
 
-/** The last step of an ensemble, or the reason why its meaning is not settled well enough to repeat it. */
-export function planFinish(ensemble: TreeEnsemble): Finish | { readonly refused: string } {
+/** What the last step depends on; plain data. */
+export interface FinishFacts extends Pick<TreeEnsemble, 'targets' | 'aggregate' | 'postTransform' | 'baseValues'> {
+  readonly treeCount: number;
+  readonly isClassifier: boolean;
+  /** Whether any leaf scores the first and the second class. */
+  readonly firstScored: boolean;
+  readonly secondScored: boolean;
+  readonly weightsPositive: boolean;
+}
+
+/** The facts of an ensemble, or the reason why its meaning is not settled well enough to repeat it. */
+export function planFinish(ensemble: TreeEnsemble): FinishFacts | { readonly refused: string } {
   const reason = refusal(ensemble);
   if (reason !== null) return { refused: reason };
-  const scale = scaling(ensemble);
-  if (ensemble.classifier !== null && ensemble.targets === 2) return binaryFinish(ensemble);
+  const { targets, aggregate, postTransform, baseValues, roots, classifier, weightTarget, weights } = ensemble;
+  return {
+    ...{ targets, aggregate, postTransform, baseValues },
+    treeCount: roots.length,
+    isClassifier: classifier !== null,
+    firstScored: weightTarget.includes(0),
+    secondScored: weightTarget.includes(1),
+    weightsPositive: weights.every(weight => weight >= 0),
+  };
+}
+
+/** The last step of an ensemble. */
+export function createFinish(facts: FinishFacts): Finish {
+  if (facts.isClassifier && facts.targets === 2) return binaryFinish(facts);
+  const scale = scaling(facts);
   // With one target ONNX Runtime knows PROBIT alone, and a single base value.
-  if (ensemble.targets === 1) return singleFinish(ensemble, scale);
-  return manyFinish(ensemble, scale);
+  return facts.targets === 1 ? singleFinish(facts, scale) : manyFinish(facts, scale);
 }
 
 function refusal(ensemble: TreeEnsemble): string | null {
@@ -60,8 +82,8 @@ function leavesAgree({ modes, weightStart, weightTarget }: TreeEnsemble): boolea
 }
 
 /** The value of a target before its base: the sum, the average, or 0 where MIN and MAX met no weight. */
-function scaling({ aggregate, roots }: TreeEnsemble): (sum: number) => number {
-  const trees = fround(roots.length);
+function scaling({ aggregate, treeCount }: FinishFacts): (sum: number) => number {
+  const trees = fround(treeCount);
   switch (aggregate) {
     case 'SUM':
       return sum => sum;
@@ -73,9 +95,9 @@ function scaling({ aggregate, roots }: TreeEnsemble): (sum: number) => number {
   }
 }
 
-function singleFinish(ensemble: TreeEnsemble, scale: (sum: number) => number): Finish {
-  const base = ensemble.baseValues[0] ?? 0;
-  const last = ensemble.postTransform === 'PROBIT' ? probit : (value: number) => value;
+function singleFinish(facts: FinishFacts, scale: (sum: number) => number): Finish {
+  const base = facts.baseValues[0] ?? 0;
+  const last = facts.postTransform === 'PROBIT' ? probit : (value: number) => value;
   return {
     width: 1,
     apply(sums, _stride, rows, out, first) {
@@ -84,9 +106,9 @@ function singleFinish(ensemble: TreeEnsemble, scale: (sum: number) => number): F
   };
 }
 
-function manyFinish(ensemble: TreeEnsemble, scale: (sum: number) => number): Finish {
-  const { targets, baseValues } = ensemble;
-  const transform = rowTransform(ensemble);
+function manyFinish(facts: FinishFacts, scale: (sum: number) => number): Finish {
+  const { targets, baseValues } = facts;
+  const transform = rowTransform(facts);
   return {
     width: targets,
     apply(sums, stride, rows, out, first) {
@@ -106,15 +128,13 @@ function manyFinish(ensemble: TreeEnsemble, scale: (sum: number) => number): Fin
  * 1.30 to the letter, where the standard says nothing: a class without weights stays at 0, and two bases over weights for
  * the second class are read as one margin.
  */
-function binaryFinish(ensemble: TreeEnsemble): Finish {
-  const { baseValues, weightTarget } = ensemble;
-  const firstScored = weightTarget.includes(0);
-  const secondScored = weightTarget.includes(1);
-  if (!secondScored && baseValues.length < 2) return oneScoreFinish(ensemble);
+function binaryFinish(facts: FinishFacts): Finish {
+  const { baseValues, firstScored, secondScored } = facts;
+  if (!secondScored && baseValues.length < 2) return oneScoreFinish(facts);
   const base0 = baseValues[0] ?? 0;
   const base1 = baseValues[1] ?? 0;
   const margin = baseValues.length === 2 && secondScored;
-  const transform = rowTransform(ensemble);
+  const transform = rowTransform(facts);
   return {
     width: 2,
     apply(sums, stride, rows, out, first) {
@@ -134,9 +154,8 @@ function binaryFinish(ensemble: TreeEnsemble): Finish {
   };
 }
 
-function oneScoreFinish({ baseValues, postTransform, weights }: TreeEnsemble): Finish {
+function oneScoreFinish({ baseValues, postTransform, weightsPositive }: FinishFacts): Finish {
   const base = baseValues[0] ?? 0;
-  const allPositive = weights.every(weight => weight >= 0);
   const logistic = postTransform === 'LOGISTIC';
   return {
     width: 2,
@@ -151,7 +170,7 @@ function oneScoreFinish({ baseValues, postTransform, weights }: TreeEnsemble): F
           out[at] = score <= 0 ? upper : lower;
           out[at + 1] = score < 0 ? lower : upper;
         } else {
-          out[at] = allPositive ? 1 - score : -score;
+          out[at] = weightsPositive ? 1 - score : -score;
           out[at + 1] = score;
         }
       }
@@ -159,7 +178,7 @@ function oneScoreFinish({ baseValues, postTransform, weights }: TreeEnsemble): F
   };
 }
 
-function rowTransform({ postTransform }: TreeEnsemble): (out: Float32Array, at: number, width: number) => void {
+function rowTransform({ postTransform }: FinishFacts): (out: Float32Array, at: number, width: number) => void {
   switch (postTransform) {
     case 'NONE':
       return () => {};

@@ -6,10 +6,10 @@
  * the tree's height in steps without a branch. NaN fails every comparison; where missing values take the true side, the node
  * reads a second copy of the column in which NaN is -Infinity. It takes any trees and pays for few rows.
  */
-import { FunctionBody, i32, instantiate, type Local, MemoryLayout, ModuleBuilder } from '../wasm/encoder.ts';
+import { FunctionBody, i32, type Local, MemoryLayout, ModuleBuilder, pageBytes } from '../wasm/encoder.ts';
 import type { TreeEnsemble } from './ensemble.ts';
 import { startValue } from './finish.ts';
-import { leafWeight, type TreeKernel } from './kernel.ts';
+import { type KernelImage, leafWeight } from './kernel.ts';
 import { type Condition, floatBelow, type NormalizedTrees } from './normalize.ts';
 
 const blockRows = 64;
@@ -18,7 +18,10 @@ const nodeBytes = 8;
 const nodeBytesMax = 1024 * 2 ** 20;
 
 /** Compiles the kernel, or says why it does not suit these trees. */
-export function compileFlat(ensemble: TreeEnsemble, trees: NormalizedTrees): TreeKernel | { readonly refused: string } {
+export function compileFlat(
+  ensemble: TreeEnsemble,
+  trees: NormalizedTrees,
+): KernelImage | { readonly refused: string } {
   const columns = planColumns(trees.conditions);
   const nodes = new FlatNodes(trees.condition.length);
   const flat = Array.from(trees.roots, root => flattenTree(trees, root, columns.placeOf, nodes));
@@ -44,31 +47,26 @@ export function compileFlat(ensemble: TreeEnsemble, trees: NormalizedTrees): Tre
   };
   const walk = module.add(emitWalk(layout));
   module.add(emitTrees(flat, walk, layout.nodes), 'run');
-  const compiled = instantiate(module, memory);
-  const { buffer } = compiled.memory;
+  const buffer = new ArrayBuffer(memory.pages * pageBytes);
   writeNodes({ ensemble, trees, nodes, layout, dummyColumn: columns.sources.length }, buffer);
-  const inputs = new Float32Array(buffer, layout.inputs, (columns.sources.length + 1) * blockRows);
-  inputs.fill(Number.NEGATIVE_INFINITY, columns.sources.length * blockRows);
-  const sums = new Float32Array(buffer, layout.sums, ensemble.targets * blockRows);
-  const run = compiled.find('run');
-  const start = startValue(ensemble);
   return {
     name: 'flat',
     blockRows,
-    codeBytes: compiled.codeBytes,
+    pages: memory.pages,
     memoryBytes: memory.bytes,
-    sums,
-    sum(source, stride, first, rows) {
-      columns.sources.forEach(({ feature, missing }, place) => {
-        const target = inputs.subarray(place * blockRows, place * blockRows + rows);
-        const from = feature * stride + first;
-        target.set(source.subarray(from, from + rows));
-        if (!missing) return;
-        for (let row = 0; row < rows; row++) if (Number.isNaN(target[row])) target[row] = Number.NEGATIVE_INFINITY;
-      });
-      sums.fill(start);
-      run(rows);
-    },
+    loops: module.encode(memory.pages),
+    circuits: null,
+    tables: new Uint8Array(buffer.slice(layout.nodes, memory.bytes)),
+    tablesAt: layout.nodes,
+    inputsAt: layout.inputs,
+    inputs: [
+      ...columns.sources.map(({ feature, missing }) => ({ feature, missingIsLow: missing })),
+      { feature: null, missingIsLow: false },
+    ],
+    sumsAt: layout.sums,
+    targets: ensemble.targets,
+    sumsStart: startValue(ensemble),
+    setsSums: false,
   };
 }
 

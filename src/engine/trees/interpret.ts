@@ -1,6 +1,6 @@
 /** The meaning of an ensemble, written down as plainly as possible: what the kernels are tested against. */
 import { branchModes, type TreeEnsemble } from './ensemble.ts';
-import { planFinish, startValue } from './finish.ts';
+import { createFinish, planFinish, startValue } from './finish.ts';
 
 /** Column-major features in, row-major results out; throws where `planFinish` refuses. */
 export function interpretTrees(
@@ -9,8 +9,9 @@ export function interpretTrees(
   stride: number,
   rows: number,
 ): Float32Array {
-  const finish = planFinish(ensemble);
-  if ('refused' in finish) throw new Error(finish.refused);
+  const facts = planFinish(ensemble);
+  if ('refused' in facts) throw new Error(facts.refused);
+  const finish = createFinish(facts);
   const sums = new Float32Array(ensemble.targets * rows).fill(startValue(ensemble));
   for (const root of ensemble.roots) {
     for (let row = 0; row < rows; row++) {

@@ -7,8 +7,9 @@ import { inferSignature, SignatureMismatch } from '../../onnx/signature.ts';
 import { stripZipMap } from '../../onnx/zipmap.ts';
 import { EngineFault } from '../fault.ts';
 import type { PreparedModel, PrepareModelJob } from '../job.ts';
+import type { VerbContext } from '../verbs.ts';
 
-export async function run(job: PrepareModelJob): Promise<PreparedModel> {
+export async function run(job: PrepareModelJob, context: VerbContext): Promise<PreparedModel> {
   const bytes = await readFile(job.onnx).catch((error: unknown) => {
     throw new EngineFault(
       'bad_model',
@@ -22,7 +23,13 @@ export async function run(job: PrepareModelJob): Promise<PreparedModel> {
   if (problems.length > 0)
     throw new EngineFault('bad_model', `${job.onnx}: ${problems.join('; ')}`, { path: job.onnx, problems });
   const signature = refusing(job.onnx, () => inferSignature(model, { columns: job.columns }));
-  return { onnx: await fileOf(model, bytes, job), signature, summary: summarizeModel(model) };
+  const onnx = await fileOf(model, bytes, job);
+  if (context.kernels !== undefined && model.trees.size > 0) {
+    // Imported here: other models need neither compiler nor ONNX Runtime yet.
+    const { compileAhead } = await import('../scorer.ts');
+    await compileAhead(onnx, signature, context);
+  }
+  return { onnx, signature, summary: summarizeModel(model) };
 }
 
 async function fileOf(model: OnnxModel, bytes: Uint8Array, job: PrepareModelJob): Promise<string> {

@@ -459,12 +459,13 @@ export interface InstantiateOptions {
   readonly optimise?: 'early' | 'late';
 }
 
+/** `module` may be code that was encoded for a memory of so many pages. */
 export function instantiate(
-  module: ModuleBuilder,
-  layout: MemoryLayout,
+  module: ModuleBuilder | Uint8Array<ArrayBuffer>,
+  layout: Pick<MemoryLayout, 'pages'>,
   { on, optimise = 'early' }: InstantiateOptions = {},
 ): Instance {
-  const code = module.encode(layout.pages);
+  const code = module instanceof ModuleBuilder ? module.encode(layout.pages) : module;
   const memory = on?.memory ?? new WebAssembly.Memory({ initial: layout.pages });
   const compiled = optimise === 'late' ? compileLate(code) : new WebAssembly.Module(code);
   const instance = new WebAssembly.Instance(compiled, { env: { ...on?.exports, memory } });

@@ -1,6 +1,7 @@
+import { deserialize, serialize } from 'node:v8';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { compileEnsemble } from '../../../src/engine/trees/compile.ts';
+import { compileEnsemble, openScorer, type ScorerImage } from '../../../src/engine/trees/compile.ts';
 import { ensembleOf, type TreeEnsemble, type TreeNode } from '../../../src/engine/trees/ensemble.ts';
 import { interpretTrees } from '../../../src/engine/trees/interpret.ts';
 import { type EnsembleShape, edgeColumns, numbersFrom, randomEnsemble, seeds } from './random-ensembles.ts';
@@ -20,6 +21,11 @@ function scored(
   return out;
 }
 
+/** As another process would find it in a file. */
+function elsewhere(image: ScorerImage): ScorerImage {
+  return deserialize(serialize(image)) as ScorerImage;
+}
+
 const shapes: Readonly<Record<string, EnsembleShape>> = {
   'every branch mode': { baseValues: true },
   'set membership': { members: true },
@@ -30,6 +36,20 @@ const shapes: Readonly<Record<string, EnsembleShape>> = {
   softmax: { targets: 4, postTransform: 'SOFTMAX' },
   'codes of eight bits': { depthMax: 8, treesMax: 12, modes: ['BRANCH_LEQ'] },
 };
+
+describe.each(kernels)('the image of the %s kernel, opened elsewhere, gives the same bits', kernel => {
+  test.each(Object.entries(shapes))('%s', (_, shape) => {
+    const rows = 200;
+    const ensemble = randomEnsemble(11, shape);
+    const columns = edgeColumns(11, ensemble, rows);
+    const compiled = compileEnsemble(ensemble, { kernel });
+    if (compiled.kind === 'refused') throw new Error(compiled.reason);
+    const scorer = openScorer(elsewhere(compiled.image));
+    const out = new Float32Array(rows * scorer.width);
+    scorer.score(columns, rows, rows, out);
+    expect(out).toEqual(scored(ensemble, kernel, columns, rows));
+  });
+});
 
 describe.each(kernels)('the %s kernel gives what the interpreter gives, bit by bit', kernel => {
   test.each(Object.entries(shapes))('%s', (_, shape) => {
