@@ -4,7 +4,7 @@ import { type ApprovalGate, approvalOutcome, judgeAgain } from '../domain/approv
 import type { ModelDefinition } from '../domain/definition.ts';
 import type { CheckResult, Evidence } from '../domain/evidence.ts';
 import type { ModelVersion } from '../domain/model-version.ts';
-import { foldPromotions, type Promotion, type PromotionEvent } from '../domain/promotion.ts';
+import { foldPromotions, type Promotion, type PromotionEvent, type PromotionOutcome } from '../domain/promotion.ts';
 import { planRollout } from '../domain/rollout.ts';
 import { addDays, dateOf } from '../domain/time.ts';
 import { canonicalJson, sha256 } from '../storage/digest.ts';
@@ -24,12 +24,24 @@ type PromotionVerbs = Pick<
   | 'endPromotion'
 >;
 
-export function createPromotion(services: Services): PromotionVerbs {
+/** All that promotions need: the store through its ports, and who people are. */
+type PromotionServices = Pick<Services, 'catalog' | 'ports' | 'temporalCommand'> & {
+  readonly project: Pick<Services['project'], 'people'>;
+};
+
+export function createPromotion(services: PromotionServices): PromotionVerbs {
   const { catalog, ports, project } = services;
 
   /** Appends the event unless one like it is there already. */
   const record = (model: string, event: PromotionEvent, isSame: (other: PromotionEvent) => boolean) =>
     catalog.recordPromotion(model, events => (events.some(isSame) ? null : event));
+
+  /** From here on no step of the promotion is made; why not, when it has made its version the champion. */
+  const fence = async (model: string, promotion: string, reason: string): Promise<string | null> => {
+    const request = { request: promotion, step: `${promotion}#end`, approvedBy: [], reason };
+    const changed = await catalog.changeDeployment(model, { ...request, action: { kind: 'end_trial' } });
+    return changed.kind === 'refused' ? changed.reason : null;
+  };
 
   return {
     async openPromotion({ model, version: number, promotion, requestedBy }) {
@@ -134,19 +146,23 @@ export function createPromotion(services: Services): PromotionVerbs {
     },
 
     async endTrial({ model, promotion, reason }) {
-      const changes = (await catalog.deploymentHistory(model)).map(entry => entry.body);
-      // Only a trial of this promotion is ended; another one may have followed.
-      if (changes.at(-1)?.request !== promotion || changes.at(-1)?.action.kind === 'set_champion') return;
-      const request = { request: promotion, step: `${promotion}#end`, approvedBy: [], reason };
-      await catalog.changeDeployment(model, { ...request, action: { kind: 'end_trial' } });
+      await fence(model, promotion, reason);
     },
 
     async endPromotion({ model, promotion, outcome, reason }) {
-      const event: PromotionEvent = { kind: 'ended', promotion, outcome, reason };
+      // Before it is said: an attempt of a step that was given up long ago may still be on its way.
+      const refused = mayHaveSteps.has(outcome) ? await fence(model, promotion, reason) : null;
+      const event: PromotionEvent =
+        refused === null
+          ? { kind: 'ended', promotion, outcome, reason }
+          : { kind: 'ended', promotion, outcome: 'promoted', reason: refused };
       await record(model, event, other => other.kind === 'ended' && other.promotion === promotion);
     },
   };
 }
+
+/** Ends of a promotion that had been approved. */
+const mayHaveSteps: ReadonlySet<PromotionOutcome> = new Set(['superseded', 'failed', 'rolled_back']);
 
 interface KnownEvidence {
   readonly digest: string;
@@ -155,7 +171,7 @@ interface KnownEvidence {
 
 /** The evidence of these digests; without a list, the newest of each kind about this version or its training data. */
 async function evidenceAbout(
-  services: Services,
+  services: PromotionServices,
   version: ModelVersion,
   digests?: readonly string[],
 ): Promise<readonly KnownEvidence[]> {
@@ -231,7 +247,7 @@ function trainedBy(trigger: string | null): string {
   return trigger.startsWith('user:') ? trigger.slice('user:'.length) : trigger;
 }
 
-async function promotionOf(services: Services, model: string, id: string): Promise<Promotion> {
+async function promotionOf(services: PromotionServices, model: string, id: string): Promise<Promotion> {
   const promotion = (await services.catalog.promotions(model)).find(one => one.promotion === id);
   if (promotion === undefined) throw new PermanentFault('NoPromotion', `${id}: the promotion was never requested`);
   return promotion;

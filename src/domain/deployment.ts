@@ -23,7 +23,10 @@ export type DeploymentAction =
   | { readonly kind: 'set_champion'; readonly served: Served }
   | { readonly kind: 'start_shadow'; readonly served: Served }
   | { readonly kind: 'start_share'; readonly served: Served; readonly arm: 'canary' | 'ab'; readonly share: number }
-  /** Ends a shadow or share and leaves the champion. */
+  /**
+   * The request ends without a new champion. Ends its shadow or share if one is on trial, and fences the request: a step of
+   * it that an attempt given up long ago still tries to make is refused from here on.
+   */
   | { readonly kind: 'end_trial' }
   /** Restores the champion before the present one. */
   | { readonly kind: 'roll_back' };
@@ -76,20 +79,26 @@ export function decideDeployment(changes: readonly DeploymentChange[], request: 
   const entry = changes.findIndex(change => change.step === request.step);
   if (entry !== -1) return { kind: 'already', entry };
 
+  const ended = changes.findIndex(change => change.request === request.request && change.action.kind === 'end_trial');
+  if (ended !== -1) return { kind: 'refused', reason: `${request.request} was ended by entry ${ended}` };
+
   const before = currentDeployment(changes);
   const champion = before.champion?.version ?? null;
   if (request.expectedChampion !== undefined && request.expectedChampion !== champion) {
     const reason = `the request was made against champion ${named(request.expectedChampion)}, now ${named(champion)} serves: judge again`;
     return { kind: 'refused', reason };
   }
-  const next = nextState(changes, request.action);
+  const next = nextState(changes, request);
   if (typeof next === 'string') return { kind: 'refused', reason: next };
   const { expectedChampion: _, ...said } = request;
   return { kind: 'change', change: { ...said, state: next } };
 }
 
 /** The state after the action, or why it cannot be. */
-function nextState(changes: readonly DeploymentChange[], action: DeploymentAction): DeploymentState | string {
+function nextState(
+  changes: readonly DeploymentChange[],
+  { action, request }: DeploymentRequest,
+): DeploymentState | string {
   const before = currentDeployment(changes);
   switch (action.kind) {
     case 'set_champion':
@@ -105,13 +114,21 @@ function nextState(changes: readonly DeploymentChange[], action: DeploymentActio
         shadow: null,
         share: { ...action.served, arm: action.arm, share: action.share },
       };
-    case 'end_trial':
-      return { champion: before.champion, shadow: null, share: null };
+    case 'end_trial': {
+      const promoted = changes.findIndex(change => change.request === request && change.action.kind === 'set_champion');
+      if (promoted !== -1) return `${request} made its version the champion with entry ${promoted}`;
+      const isOwn = changes.findLast(change => isTrial(change.action))?.request === request;
+      return isOwn ? { champion: before.champion, shadow: null, share: null } : before;
+    }
     case 'roll_back': {
       const previous = previousChampion(changes);
       return previous === null ? 'there is no earlier champion to go back to' : { ...noDeployment, champion: previous };
     }
   }
+}
+
+function isTrial({ kind }: DeploymentAction): boolean {
+  return kind === 'start_shadow' || kind === 'start_share';
 }
 
 /**

@@ -1,5 +1,5 @@
 /**
- * Ten mistakes that lose or double files, each built into a copy of the production code by replacing text. A snippet that is
+ * Ten mistakes that lose or double files, and four that lose promotions or deploy what nobody approved, each built into a copy of the production code by replacing text. A snippet that is
  * no longer found fails the build of the mutant, so that the list cannot rot unnoticed.
  */
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: the replaced text is code with template strings in it.
@@ -19,6 +19,8 @@ const chain = 'storage/chain.ts';
 const table = 'storage/table/predictions-table.ts';
 const state = 'storage/table/state.ts';
 const collector = 'storage/collector.ts';
+const deployment = 'domain/deployment.ts';
+const promotion = 'activities/promotion.ts';
 
 export const mutants: readonly Mutant[] = [
   {
@@ -183,6 +185,36 @@ export const mutants: readonly Mutant[] = [
       },
     ],
   },
+  {
+    name: 'replaces a champion that the evidence was not about',
+    seeds: 200,
+    edits: [
+      {
+        file: deployment,
+        find: 'if (request.expectedChampion !== undefined && request.expectedChampion !== champion) {',
+        replace: 'if (request.expectedChampion === -1) {',
+      },
+    ],
+  },
+  {
+    name: 'does not know its own step again',
+    seeds: 200,
+    edits: [
+      { file: deployment, find: 'changes.findIndex(change => change.step === request.step)', replace: '-1 as number' },
+    ],
+  },
+  {
+    name: 'goes back to a champion that was rolled back before',
+    seeds: 2000,
+    edits: [
+      { file: deployment, find: "if (action.kind === 'roll_back') champions.pop();\n    else if", replace: 'if' },
+    ],
+  },
+  {
+    name: 'records what a promotion said twice',
+    seeds: 200,
+    edits: [{ file: promotion, find: '(events.some(isSame) ? null : event)', replace: '(void isSame, event)' }],
+  },
 ];
 
 /** Builds the mutant under `folder` and loads it. Throws when a snippet is not found exactly once. */
@@ -190,8 +222,8 @@ export async function loadMutant(mutant: Mutant, folder: string): Promise<Implem
   const copy = join(folder, mutant.name.replaceAll(/[^a-z]+/g, '-'));
   await rm(copy, { recursive: true, force: true });
   await mkdir(copy, { recursive: true });
-  await cp(new URL('../../src/storage/', import.meta.url), join(copy, 'storage'), { recursive: true });
-  await cp(new URL('../../src/domain/', import.meta.url), join(copy, 'domain'), { recursive: true });
+  for (const part of ['storage', 'domain', 'activities'])
+    await cp(new URL(`../../src/${part}/`, import.meta.url), join(copy, part), { recursive: true });
   for (const edit of mutant.edits) {
     const path = join(copy, edit.file);
     const text = await readFile(path, 'utf8');
@@ -206,5 +238,7 @@ export async function loadMutant(mutant: Mutant, folder: string): Promise<Implem
   const { PredictionsTable } = await load('storage/table/predictions-table.ts');
   const { collectTable } = await load('storage/collector.ts');
   const { StorageFault } = await load('storage/fault.ts');
-  return { PredictionsTable, collectTable, StorageFault };
+  const { Catalog } = await load('storage/catalog.ts');
+  const { createPromotion } = await load('activities/promotion.ts');
+  return { PredictionsTable, collectTable, StorageFault, Catalog, createPromotion };
 }

@@ -13,6 +13,12 @@ const interestingStates = [
   'a zombie finished after it was replaced',
   'an attempt crashed',
   'a reader saw a snapshot',
+  'a promotion was promoted',
+  'a promotion was superseded',
+  'a trial failed',
+  'a rollback named the former champion',
+  'a rollback was refused',
+  'a reader saw a champion',
 ];
 
 /** From this many seeds on, every state must have been seen. */

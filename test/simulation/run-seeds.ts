@@ -28,9 +28,11 @@ export async function runSeeds(request: {
   readonly implementation?: Implementation;
   readonly schedule?: string;
   readonly failuresMax?: number;
+  /** Default true. Takes a run for every fault of the failed history. */
+  readonly shrink?: boolean;
   readonly progress?: (line: string) => void;
 }): Promise<SeedsReport> {
-  const { from, count, implementation = production, failuresMax = 3 } = request;
+  const { from, count, implementation = production, failuresMax = 3, shrink = true } = request;
   const started = performance.now();
   const counters: Record<string, number> = {};
   const failures: SeedFailure[] = [];
@@ -45,22 +47,19 @@ export async function runSeeds(request: {
     calls += outcome.calls;
     faults += outcome.faults.size;
     for (const [name, times] of Object.entries(outcome.counters)) counters[name] = (counters[name] ?? 0) + times;
-    if (outcome.violation !== null)
-      failures.push(await shrunk(implementation, scenario, outcome.faults, outcome.violation));
+    if (outcome.violation !== null) {
+      const failure = { seed, violation: outcome.violation, schedule: outcome.faults };
+      failures.push(shrink ? await shrunk(implementation, scenario, failure) : failure);
+    }
     if (seeds % 10_000 === 0) request.progress?.(`${seeds} seeds, ${failures.length} violations`);
   }
   return { seeds, calls, faults, counters, failures, seconds: (performance.now() - started) / 1000 };
 }
 
 /** Leaves out one fault after the other as long as some invariant still breaks. */
-async function shrunk(
-  implementation: Implementation,
-  scenario: Scenario,
-  faults: ReadonlyMap<number, FaultKind>,
-  violation: string,
-): Promise<SeedFailure> {
-  let smallest: SeedFailure = { seed: scenario.seed, violation, schedule: faults };
-  for (const call of [...faults.keys()].reverse()) {
+async function shrunk(implementation: Implementation, scenario: Scenario, failure: SeedFailure): Promise<SeedFailure> {
+  let smallest = failure;
+  for (const call of [...failure.schedule.keys()].reverse()) {
     const schedule = new Map(smallest.schedule);
     schedule.delete(call);
     const outcome = await simulate(implementation, { ...scenario, schedule });

@@ -1,8 +1,10 @@
 import { describe, expect, test } from 'vitest';
+import { firstDeploymentCall, simulateDeployments } from './deployment-world.ts';
 import { faultKinds } from './faulty-store.ts';
 import { production } from './implementation.ts';
 import { seedsThatReachAll, unreached } from './reachability.ts';
 import { replayLine, runSeeds } from './run-seeds.ts';
+import { simulateScoring } from './scoring-world.ts';
 import { simulate } from './world.ts';
 
 describe('the simulation', () => {
@@ -14,14 +16,17 @@ describe('the simulation', () => {
     expect(unreached(report.counters)).toEqual([]);
   });
 
-  test('keeps every invariant when any one call of a whole run fails in any way', { timeout: 120_000 }, async () => {
-    const undisturbed = await simulate(production, { seed: 1, faultShare: 0, isHappy: true });
+  test.each([
+    { history: 'a job', run: simulateScoring, firstCall: 0 },
+    { history: 'promotions and a rollback', run: simulateDeployments, firstCall: firstDeploymentCall },
+  ])('keeps every invariant when any one call of $history fails in any way', { timeout: 120_000 }, async part => {
+    const happy = { seed: 1, faultShare: 0, isHappy: true };
+    const undisturbed = await part.run(production, happy);
     expect(undisturbed.violation).toBeNull();
     const violations: string[] = [];
-    for (let call = 0; call < undisturbed.calls; call += 1) {
+    for (let call = part.firstCall; call < part.firstCall + undisturbed.calls; call += 1) {
       for (const fault of faultKinds) {
-        const schedule = new Map([[call, fault]]);
-        const outcome = await simulate(production, { seed: 1, faultShare: 0, isHappy: true, schedule });
+        const outcome = await part.run(production, { ...happy, schedule: new Map([[call, fault]]) });
         if (outcome.violation !== null) violations.push(`${fault} at call ${call}: ${outcome.violation}`);
       }
     }
