@@ -8,20 +8,18 @@ import type { ModelDefinition } from '../domain/definition.ts';
 import type { ChunkRange } from '../domain/scoring.ts';
 import type { SnapshotFile } from '../domain/snapshot.ts';
 import type { InputRange } from '../engine/job.ts';
+import type { InputTables } from '../inputs/input-tables.ts';
 import { formatOf } from './inputs.ts';
-import { fetchedRepair, isArtifact } from './quarantine.ts';
+import { isArtifact } from './quarantine.ts';
 import type { ScoringPlan } from './scoring-plan.ts';
-import type { Services } from './services.ts';
 
 export class ChunkInputs {
-  readonly #services: Services;
   readonly #of: ChunkInputsOptions;
   readonly #pinned: ReadonlyMap<string, SnapshotFile>;
   readonly #wantsColumn: ((name: string) => boolean) | undefined;
   readonly #arriving = new Map<number, Promise<readonly InputRange[]>>();
 
-  constructor(services: Services, of: ChunkInputsOptions) {
-    this.#services = services;
+  constructor(of: ChunkInputsOptions) {
     this.#of = of;
     this.#pinned = new Map(of.plan.inputs.map(file => [file.path, file]));
     this.#wantsColumn = columnsRead(of.definition);
@@ -52,17 +50,17 @@ export class ChunkInputs {
   async #fetch(range: ChunkRange, folder: string): Promise<InputRange> {
     // Repaired files are written by the engine, whatever the format of the source.
     if (isArtifact(range.path)) {
-      return { ...range, path: await fetchedRepair(this.#services, range.path), format: 'parquet' };
+      return { ...range, path: await this.#of.fetchRepair(range.path), format: 'parquet' };
     }
     const file = this.#pinned.get(range.path);
     if (file === undefined) throw new Error(`${range.path}: a chunk of the plan names it, its inputs do not`);
-    const { definition, signal } = this.#of;
+    const { tables, definition, signal } = this.#of;
     const format = formatOf(definition.data.features);
     const part = {
       ...(range.rowGroups === undefined ? {} : { rowGroups: range.rowGroups }),
       ...(this.#wantsColumn === undefined ? {} : { wantsColumn: this.#wantsColumn }),
     };
-    const path = await this.#services.inputs.fetch(file, { folder, format, part, signal });
+    const path = await tables.fetch(file, { folder, format, part, signal });
     return { ...range, path, format };
   }
 
@@ -71,9 +69,20 @@ export class ChunkInputs {
   }
 }
 
+/** What of a definition says which columns are read. */
+export interface ReadByScoring {
+  readonly data: Pick<ModelDefinition['data'], 'features' | 'transform'>;
+  readonly contract: ModelDefinition['contract'];
+  readonly evaluate: Pick<ModelDefinition['evaluate'], 'slices'>;
+  readonly score: Pick<ModelDefinition['score'], 'passThrough'>;
+}
+
 export interface ChunkInputsOptions {
-  readonly plan: ScoringPlan;
-  readonly definition: ModelDefinition;
+  readonly tables: Pick<InputTables, 'fetch'>;
+  /** Brings a repaired file here. */
+  readonly fetchRepair: (path: string) => Promise<string>;
+  readonly plan: Pick<ScoringPlan, 'inputs' | 'chunks'>;
+  readonly definition: ReadByScoring;
   /** The batch ends before this chunk. */
   readonly to: number;
   readonly folder: string;
@@ -84,7 +93,7 @@ export interface ChunkInputsOptions {
  * Which columns of the files scoring reads; undefined means all. SQL can name columns in more ways than can be listed here
  * (`FROM features`, `COLUMNS(…)`, a row as a struct), so a transform reads everything, and a rule all that its text may mean.
  */
-export function columnsRead({ data, contract, evaluate, score }: ModelDefinition) {
+export function columnsRead({ data, contract, evaluate, score }: ReadByScoring) {
   const rules = contract.rules.map(({ sql }) => sql.toLowerCase()).join('\n');
   if (data.transform !== null || /\*|\bselect\b|\bfrom\b|\bcolumns\b|\bfeatures\b/.test(rules)) return undefined;
   const { keys, columns, eventTime, knownAt } = contract;

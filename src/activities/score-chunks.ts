@@ -10,7 +10,7 @@ import { ChunkInputs } from './chunk-inputs.ts';
 import { tablesOf } from './inputs.ts';
 import type { Work } from './long.ts';
 import { uploadPart } from './part-files.ts';
-import { type QuarantinedPart, uploadQuarantined } from './quarantine.ts';
+import { fetchedRepair, type QuarantinedPart, uploadQuarantined } from './quarantine.ts';
 import type { ScoringPlan } from './scoring-plan.ts';
 import {
   contractOf,
@@ -60,7 +60,14 @@ export async function scoreChunks(services: Services, input: { plan: string; fro
   await inScratch(services, async fetched => {
     const at = { folder: fetched, signal: work.signal };
     const tables = await tablesOf(services, plan.tables, plan.partition, at);
-    const inputs = new ChunkInputs(services, { plan, definition, to: input.to, ...at });
+    const inputs = new ChunkInputs({
+      tables: services.inputs,
+      fetchRepair: path => fetchedRepair(services, path),
+      plan,
+      definition,
+      to: input.to,
+      ...at,
+    });
     for (let index = input.from + done.length; index < input.to; index += 1) {
       const ranges = await inputs.take(index);
       const record = await inScratch(services, folder =>
