@@ -1,6 +1,6 @@
 /**
- * `npm run bench -- <name> [--json] [--full] [--strict] [--data FOLDER]`: runs bench/<name>/main.ts and prints its ratios. Each ratio
- * was measured side by side in one run; nothing here is a gate on absolute figures. With `--strict` a missed ratio is exit 1.
+ * `npm run bench -- <name> [part …] [--json] [--full] [--strict] [--data FOLDER]`: runs bench/<name>/main.ts, or some of its
+ * parts where it has any, and prints its ratios. Each ratio was measured side by side in one run; nothing here is a gate on absolute figures. With `--strict` a missed ratio is exit 1.
  */
 import { readdirSync } from 'node:fs';
 import { cpus, totalmem } from 'node:os';
@@ -10,6 +10,8 @@ import { parseArgs } from 'node:util';
 export interface BenchOptions {
   /** Also the peers and sizes that take longer than 20 minutes. */
   readonly full: boolean;
+  /** Parts to run; all where it is empty. */
+  readonly parts: readonly string[];
   /** Folder with the real data sets, or null. */
   readonly data: string | null;
   /** Progress for people; never on stdout. */
@@ -48,12 +50,15 @@ const known = readdirSync(fileURLToPath(new URL('.', import.meta.url)), { withFi
   .map(entry => entry.name);
 const name = positionals[0];
 if (name === undefined || !known.includes(name)) {
-  process.stderr.write(`usage: npm run bench -- <${known.join('|')}> [--json] [--full] [--strict] [--data FOLDER]\n`);
+  process.stderr.write(
+    `usage: npm run bench -- <${known.join('|')}> [part …] [--json] [--full] [--strict] [--data FOLDER]\n`,
+  );
   process.exit(2);
 }
 const bench: { run(options: BenchOptions): Promise<BenchResult> } = await import(`./${name}/main.ts`);
 const result = await bench.run({
   full: values.full === true,
+  parts: positionals.slice(1),
   data: values.data ?? null,
   log: line => process.stderr.write(`${line}\n`),
 });
