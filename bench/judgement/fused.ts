@@ -13,7 +13,13 @@ import {
 } from '../../test/engine/support/fixtures.ts';
 import { FEATURES, ROWS_PER_FILE } from './data.ts';
 
-/** CPU µs per row that profiling adds to scoring a logistic model: least of the rounds with it minus least without. */
+export interface FusedCost {
+  /** CPU µs per row that profiling adds to scoring a logistic model: least of the rounds with it minus least without. */
+  readonly profile: number;
+  /** What counting duplicates of the key adds to that, in a pass of its own over the predictions. */
+  readonly keys: number;
+}
+
 export async function timeFused({
   file,
   baseline,
@@ -22,7 +28,7 @@ export async function timeFused({
   readonly file: string;
   readonly baseline: string;
   readonly rounds: number;
-}): Promise<number> {
+}): Promise<FusedCost> {
   const folder = mkdtempSync(join(tmpdir(), 'almanac-bench-'));
   const pool = new EnginePool({ size: 1, scratch: join(folder, 'scratch'), memoryMb: 1500 });
   try {
@@ -35,13 +41,16 @@ export async function timeFused({
         0,
       ),
     );
-    const cost = async (name: string, profiled: string | null): Promise<number> => {
+    const cost = async (name: string, profiled: string | null, keys: readonly string[] = []): Promise<number> => {
       const outputFolder = join(folder, name);
       mkdirSync(outputFolder);
       const job = scoreJob({
         inputs: [{ path: file }],
         rows: ROWS_PER_FILE,
-        contract: contractOf(names.map(feature => column(feature))),
+        contract: contractOf(
+          names.map(feature => column(feature)),
+          { keys },
+        ),
         models: [champion(onnx, binarySignature(names))],
         outputFolder,
         baseline: profiled,
@@ -52,12 +61,13 @@ export async function timeFused({
     };
     // The first job compiles; it is not counted.
     await cost('warm-up', baseline);
-    let [without, withProfile] = [Infinity, Infinity];
+    let [without, withProfile, withKeys] = [Infinity, Infinity, Infinity];
     for (let round = 0; round < rounds; round++) {
       without = Math.min(without, await cost(`plain-${round}`, null));
       withProfile = Math.min(withProfile, await cost(`profiled-${round}`, baseline));
+      withKeys = Math.min(withKeys, await cost(`keyed-${round}`, baseline, ['id']));
     }
-    return withProfile - without;
+    return { profile: withProfile - without, keys: withKeys - withProfile };
   } finally {
     await pool.close();
     rmSync(folder, { recursive: true });
