@@ -31,13 +31,13 @@ export class ProjectTables {
   async newest(table: InputTable): Promise<string> {
     const newest = (await this.partitions(table)).filter(isDate).at(-1);
     if (newest !== undefined) return newest;
-    throw new CommandFailure(`no partitions at ${table.path} in ${this.#at}; expected one folder or file a day`);
+    throw new CommandFailure(`no partitions at ${this.#placeOf(table)}; expected one folder or file a day`);
   }
 
   /** None is a failure that names the pattern. */
   async inputs(table: InputTable, partition: string): Promise<readonly InputRange[]> {
     const files = await this.files(table, partition);
-    if (files.length === 0) throw new CommandFailure(`no files match ${table.path} for ${partition} in ${this.#at}`);
+    if (files.length === 0) throw new CommandFailure(`no files match ${this.#placeOf(table)} for ${partition}`);
     const format: FileFormat = table.format === 'delta' ? 'parquet' : table.format;
     return await Promise.all(
       files.map(async ({ path, bytes, etag, constants }) => {
@@ -46,6 +46,10 @@ export class ProjectTables {
         return { path: local, format, ...(constants === undefined ? {} : { constants }) };
       }),
     );
+  }
+
+  #placeOf({ path }: InputTable): string {
+    return path.startsWith('s3://') ? path : `${path} in ${this.#at}`;
   }
 
   /** Of tables that a transform joins, which are Parquet. */

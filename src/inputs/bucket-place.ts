@@ -46,8 +46,14 @@ export class BucketPlace implements Place {
 function answered<Value>(answer: ReadResult<Value>, path: string): Value | null {
   if (answer.kind === 'found') return answer.value;
   if (answer.kind === 'not_found') return null;
-  throw new Error(`${path}: ${answer.kind === 'unknown' ? answer.cause : answer.detail}`);
+  const cause = answer.kind === 'unknown' ? answer.cause : answer.detail;
+  throw new Error(`${path}: ${cause}${isAboutAccess.test(cause) ? `; ${accessHint}` : ''}`);
 }
+
+const isAboutAccess = /credential|signature|\b40[13]\b|\b301\b|nosuchbucket|access ?denied|enotfound|econnrefused/i;
+const accessHint =
+  'check the credentials (AWS_PROFILE, or AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY) and, of a server other than AWS, ' +
+  'endpoint and region in almanac.yaml';
 
 function isHidden(key: string): boolean {
   return key.split('/').some(segment => segment.startsWith('.'));

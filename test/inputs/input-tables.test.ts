@@ -164,3 +164,17 @@ test.each(['in the project', 'in a bucket'])('a Delta table %s: its log says whi
   expect(await bench.sql(`SELECT count(*)::INT AS n FROM read_parquet('${local}')`)).toEqual([{ n: 30 }]);
   expect(await tables.files(table, ['2026-01-09'])).toEqual([]);
 });
+
+test('a bucket that does not let us in is named, with what to check', async () => {
+  const s3 = { endpoint: server.endpoint, region: server.region };
+  process.env['AWS_SECRET_ACCESS_KEY'] = 'wrong';
+  try {
+    const table = { format: 'parquet', path: url('orders/day={date}/*.parquet') } as const;
+    const locked = new InputTables({ folder: bench.folder, s3, engine });
+    await expect(locked.partitions(table)).rejects.toThrow(
+      /s3:\/\/.*orders.*SignatureDoesNotMatch.*check the credentials/,
+    );
+  } finally {
+    process.env['AWS_SECRET_ACCESS_KEY'] = server.credentials.secretAccessKey;
+  }
+});
