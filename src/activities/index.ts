@@ -12,6 +12,7 @@ import { createSnapshots } from './snapshot.ts';
 import { createTraining } from './training.ts';
 import { createTrials } from './trial.ts';
 import type { Activities } from './types.ts';
+import { createValidation } from './validation.ts';
 
 export function createActivities(services: Services): Activities {
   return withFailures<Activities>({
@@ -20,6 +21,7 @@ export function createActivities(services: Services): Activities {
     ...createScoring(services),
     ...createBackfill(services),
     ...createSnapshots(services),
+    ...createValidation(services),
     ...createMonitoring(services),
     ...createRetention(services),
     ...createTraining(services),

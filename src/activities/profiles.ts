@@ -46,6 +46,9 @@ export async function profileTrainingSet(
       columns,
       personal: contract.columns.filter(column => column.pii).map(column => column.name),
       baseline: await fetchedBaseline(services, baseline),
+      ...(definition.task === 'binary' && definition.data.labels !== null
+        ? { label: { column: definition.data.labels.column, positive: definition.data.labels.positive } }
+        : {}),
       dataset: `${model}/training`,
       kind: 'reference',
       asOf: input.asOf,

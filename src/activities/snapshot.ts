@@ -1,12 +1,10 @@
 /** Freezing a snapshot and building training data from it: which partitions, which files, whose labels are known by then. */
 import { join } from 'node:path';
-import { validateData } from '../checks/validation.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import type { SnapshotFile } from '../domain/snapshot.ts';
 import { addDays, dateOf, isDate } from '../domain/time.ts';
 import type { LabelledPartition, LabelSource } from '../engine/job.ts';
 import { checkTrainer } from '../trainers/index.ts';
-import { recordEvidence } from './evidence.ts';
 import { PermanentFault } from './fault.ts';
 import { assertPinned, localInputs, pinFiles, pinTables, tablesOf, type UnreadFile, withoutDetails } from './inputs.ts';
 import { beating, type Work } from './long.ts';
@@ -16,7 +14,7 @@ import type { DataActivities, FrozenSnapshot, TrainingPlan } from './types.ts';
 
 const materialiseMs = 4 * 60 * 60_000;
 
-type SnapshotVerbs = Pick<DataActivities, 'freezeSnapshot' | 'buildTrainingData' | 'validateTrainingData'>;
+type SnapshotVerbs = Pick<DataActivities, 'freezeSnapshot' | 'buildTrainingData'>;
 
 export function createSnapshots(services: Services): SnapshotVerbs {
   const { catalog } = services;
@@ -53,23 +51,6 @@ export function createSnapshots(services: Services): SnapshotVerbs {
           return { file: await catalog.putArtifact(set.file.path), rows: set.file.rows, ...counted };
         }),
       ),
-
-    async validateTrainingData({ model, asOf, run, definition: digest, snapshot, data }) {
-      const { contract: declared } = await catalog.definition(digest);
-      // A training set joins many partitions: its keys repeat from day to day, and its times are the partitions' own.
-      const contract = { ...declared, keys: [], eventTime: null, knownAt: null };
-      const profile = await catalog.profile(data.profile);
-      const baseline = await catalog.baseline(data.baseline);
-      const time = instantOf(asOf);
-      return await recordEvidence(services, {
-        kind: 'data_validation',
-        model,
-        subject: { run, snapshot: snapshot.features },
-        baseline: data.baseline,
-        asOf: time,
-        checks: validateData({ contract, profile, reference: null, baseline, history: [], asOf: time }),
-      });
-    },
   };
 }
 
@@ -99,6 +80,7 @@ async function freezeSnapshot(services: Services, plan: TrainingPlan, work: Work
     windowDays: definition.train.windowDays,
     holdoutDays: definition.train.holdoutDays,
     holdoutShare: definition.train.holdoutShare,
+    purgeDays: definition.train.purgeDays ?? 0,
     excluded: await excludedWindows(services, plan.trigger),
   });
   if (split.train.length === 0 || split.holdout.length === 0) {
@@ -106,7 +88,7 @@ async function freezeSnapshot(services: Services, plan: TrainingPlan, work: Work
       present.length === 0 ? 'there are none' : `there are ${present.length}, ${present[0]} to ${present.at(-1)}`;
     throw new PermanentFault(
       'TooFewPartitions',
-      `${plan.model}: as of ${plan.asOf} with labels known after ${labels.horizonDays} days, ${split.train.length} partitions are left to ` +
+      `${plan.model}: as of ${plan.asOf} with labels known after ${labels.horizonDays} days and ${definition.train.purgeDays ?? 0} days between training and held-out days (train.purge), ${split.train.length} partitions are left to ` +
         `train on and ${split.holdout.length} to judge with, at least one of each is needed; ${known} at ${definition.data.features.path}`,
     );
   }
@@ -138,7 +120,8 @@ async function freezeSnapshot(services: Services, plan: TrainingPlan, work: Work
 }
 
 /**
- * The newest `holdoutDays` with known labels are kept to judge with, the `windowDays` before them are learned from. A
+ * The newest `holdoutDays` with known labels are kept to judge with; `purgeDays` before them the `windowDays` that are
+ * learned from end, so that their labels are known when the held-out days begin, as they will be in production. A
  * partition's labels are known at the end of the day `horizonDays` after its own. Partitions that are not dates are split by their order.
  */
 export function splitPartitions(
@@ -150,10 +133,11 @@ export function splitPartitions(
     readonly holdoutDays: number;
     /** Instead of `holdoutDays`: rows of every partition are held out, so both sides have all of them. */
     readonly holdoutShare: number | null;
+    readonly purgeDays: number;
     readonly excluded: readonly string[];
   },
 ): { readonly train: readonly string[]; readonly holdout: readonly string[] } {
-  const { asOf, horizonDays, windowDays, holdoutDays, holdoutShare, excluded } = options;
+  const { asOf, horizonDays, windowDays, holdoutDays, holdoutShare, purgeDays, excluded } = options;
   const usable = present.filter(partition => !excluded.includes(partition));
   const dated = usable.filter(isDate);
   if (dated.length < usable.length) {
@@ -169,9 +153,10 @@ export function splitPartitions(
     return { train: window, holdout: window };
   }
   const boundary = addDays(last, -holdoutDays);
-  const first = addDays(boundary, -windowDays);
+  const end = addDays(boundary, 1 - Math.max(1, purgeDays));
+  const first = addDays(end, -windowDays);
   return {
-    train: labelled.filter(partition => partition > first && partition <= boundary),
+    train: labelled.filter(partition => partition > first && partition <= end),
     holdout: labelled.filter(partition => partition > boundary),
   };
 }

@@ -31,6 +31,8 @@ export interface ReplayPlan {
   readonly trainingWindows: number;
   /** The newest windows with labels are kept from a training and judge it; 0 lets every training serve. */
   readonly holdoutWindows: number;
+  /** Windows left out between those learned from and those held out; none when left out. */
+  readonly purgeWindows?: number;
   /** What a version must hold against the champion on the windows held out; unused without any. */
   readonly gate: Pick<ModelDefinition['evaluate'], 'metric' | 'min' | 'champion'> | null;
   /** The labels of a window are known so many windows after its end. */
@@ -142,15 +144,23 @@ export async function replayPolicy(plan: ReplayPlan, options: ReplayOptions): Pr
 }
 
 /** The first window that a model can serve in: its training and its labels come before. */
-export function firstWindow({ firstTraining, labelLag, holdoutWindows }: TrainingShape): number {
-  return firstTraining + labelLag + holdoutWindows;
+export function firstWindow(plan: TrainingShape): number {
+  return plan.firstTraining + windowsNotLearned(plan);
 }
 
-type TrainingShape = Pick<ReplayPlan, 'firstTraining' | 'trainingWindows' | 'labelLag' | 'holdoutWindows'>;
+type TrainingShape = Pick<
+  ReplayPlan,
+  'firstTraining' | 'trainingWindows' | 'labelLag' | 'holdoutWindows' | 'purgeWindows'
+>;
+
+/** The newest windows, which a training may not learn from: labels not known yet, held out, or between the two sides. */
+function windowsNotLearned({ labelLag, holdoutWindows, purgeWindows = 0 }: TrainingShape): number {
+  return labelLag + (holdoutWindows === 0 ? 0 : holdoutWindows + purgeWindows);
+}
 
 /** Rows a model is trained on that starts to serve in window `trainedBefore`. */
 export function trainingRows(plan: ReplayPlan, trainedBefore: number): History {
-  const end = trainedBefore - plan.labelLag - plan.holdoutWindows;
+  const end = trainedBefore - windowsNotLearned(plan);
   return rowsOfWindows(plan, Math.max(0, end - plan.trainingWindows), end);
 }
 
@@ -346,7 +356,7 @@ function decideAt(
 
 /** Number of the first row that the model did not learn from. */
 function trainingEnd(plan: ReplayPlan, trainedBefore: number): number {
-  return plan.windows[trainedBefore - plan.labelLag - plan.holdoutWindows - 1]?.to ?? 0;
+  return plan.windows[trainedBefore - windowsNotLearned(plan) - 1]?.to ?? 0;
 }
 
 function record(

@@ -206,6 +206,8 @@ function settledAfterJump(
     return spread <= 0.5 * typical ? `it stays at a level of ${typical.toFixed(2)} since ${run[0]!.window}` : null;
   }
   if (moves.filter(move => (move ?? 0) <= 0.5 * typical).length < 0.75 * moves.length) return null;
+  // A slow climb moves the mean as well; only a jump covers a good part of the way in its first window.
+  if (before !== undefined && (distance(before, run[0]!) ?? typical) < 0.25 * typical) return null;
   const found = onset === null ? '' : ` (Page–Hinkley: the new level began in ${windows[onset]!.window})`;
   return `it jumped in ${run[0]!.window} and has stayed there for ${run.length} windows${found}`;
 }

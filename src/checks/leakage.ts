@@ -35,6 +35,8 @@ export interface SplitFacts {
   readonly trainMaxPrediction: string;
   readonly testMinPrediction: string;
   readonly horizonDays: number;
+  /** Least gap that the definition declares; default the horizon. Fewer days are a risk that somebody took. */
+  readonly purgeDays?: number;
   readonly testRows: number;
   /** Test rows predicted before the last training row, rows with a key that training has, entities on both sides. */
   readonly overlappingRows: number;
@@ -103,6 +105,7 @@ export function checkTemporalLeakage(contract: Contract, facts: TemporalFacts): 
 export function checkSplit(facts: SplitFacts): CheckResult[] {
   const rows = facts.testRows;
   const gapDays = (Date.parse(facts.testMinPrediction) - Date.parse(facts.trainMaxPrediction)) / 86_400_000;
+  const isAccepted = facts.purgeDays !== undefined && facts.purgeDays < facts.horizonDays && gapDays >= facts.purgeDays;
   const counted = (check: string, bad: number, of: number, what: string, weight: CheckResult['weight']) =>
     judgeTable(check, () => ({
       status: bad === 0 ? 'pass' : weight === 'advisory' ? 'warn' : 'fail',
@@ -115,13 +118,13 @@ export function checkSplit(facts: SplitFacts): CheckResult[] {
     }));
   return [
     ...judgeTable('split_gap', () => ({
-      status: gapDays >= facts.horizonDays ? 'pass' : 'fail',
-      weight: 'blocking',
+      status: gapDays >= facts.horizonDays ? 'pass' : isAccepted ? 'warn' : 'fail',
+      weight: isAccepted ? 'advisory' : 'blocking',
       value: gapDays,
       limit: facts.horizonDays,
       limitSource: 'declared',
       rows,
-      reason: `T4: the test starts ${plain(gapDays)} days after the last training row, labels take ${facts.horizonDays} days: ${gapDays >= facts.horizonDays ? 'none' : 'some'} of the training labels lie in the test period`,
+      reason: `T4: the test starts ${plain(gapDays)} days after the last training row, labels take ${facts.horizonDays} days: ${gapDays >= facts.horizonDays ? 'none' : 'some'} of the training labels lie in the test period${isAccepted ? `; train.purge of ${facts.purgeDays} days accepts that` : ''}`,
     })),
     ...counted(
       'split_overlap',

@@ -70,12 +70,14 @@ function planOf(
   const trainingWindows = Math.max(1, inWindows(definition.train.windowDays));
   const labelLag = inWindows(definition.data.labels?.horizonDays ?? 0);
   const holdoutWindows = inWindows(definition.train.holdoutDays);
+  // Neighbouring windows are a day apart already.
+  const purgeWindows = holdoutWindows === 0 ? 0 : inWindows(Math.max(0, (definition.train.purgeDays ?? 0) - 1));
   // A short history is better started with a small model than not at all.
   const firstTraining = Math.min(trainingWindows, Math.max(1, Math.floor(windows.length / 4)));
-  if (windows.length < firstTraining + labelLag + holdoutWindows + windowsMin) {
+  if (windows.length < firstTraining + labelLag + holdoutWindows + purgeWindows + windowsMin) {
     throw new CommandFailure(
       `${definition.model}: ${windows.length} windows of ${windowDays} days with labels; a first training of ${firstTraining}, ` +
-        `${labelLag} until labels are known, ${holdoutWindows} held out and ${windowsMin} to replay are needed; ` +
+        `${labelLag} until labels are known, ${holdoutWindows} held out, ${purgeWindows} between (train.purge) and ${windowsMin} to replay are needed; ` +
         'add history or shorten monitor.windows',
     );
   }
@@ -88,6 +90,7 @@ function planOf(
     firstTraining,
     trainingWindows,
     holdoutWindows,
+    purgeWindows,
     gate: definition.evaluate,
     labelLag,
     seed,

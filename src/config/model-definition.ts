@@ -137,6 +137,7 @@ const definitionFile = section({
           .transform(text => ({ share: Number.parseInt(text, 10) / 100 })),
       ])
       .default(14),
+    purge: days.optional(),
     seed: z.number().int().default(7),
   }).prefault({}),
   evaluate: section({
@@ -302,6 +303,7 @@ function readDefinitionFile(project: string, path: string): ModelDefinition {
       windowDays: train.window,
       holdoutDays: typeof train.holdout === 'number' ? train.holdout : 0,
       holdoutShare,
+      purgeDays: holdoutShare === null ? (train.purge ?? data.labels?.horizon ?? 0) : 0,
       seed: train.seed,
     },
     evaluate: {

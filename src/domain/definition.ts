@@ -68,6 +68,11 @@ export interface ModelDefinition {
     readonly holdoutDays: number;
     /** … or, for data with few days or none, this share of all rows by a hash of their keys (then `holdoutDays` is 0). */
     readonly holdoutShare: number | null;
+    /**
+     * Least days from the last day learned from to the first day held out, so that no training label lies in the held-out
+     * days; default the label horizon. Absent in definitions from before there was a purge.
+     */
+    readonly purgeDays?: number;
     readonly seed: number;
   };
   readonly evaluate: {

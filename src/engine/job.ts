@@ -307,6 +307,8 @@ export interface ProfileJob {
   readonly files: readonly string[];
   readonly columns: readonly string[];
   readonly personal: readonly string[];
+  /** Binary label: histograms are kept by it as well. */
+  readonly label?: { readonly column: string; readonly positive: string };
   /** Path of the baseline document; its bytes have the digest that the profile names. */
   readonly baseline: string;
   readonly dataset: string;

@@ -29,7 +29,7 @@ contract:
     - { name: payment_delay_avg, type: double, nulls: { max: 0.2, as: nan } }
     - { name: channel, type: category, unseen: other }
 train: { trainer: { builtin: gbdt, trees: 150 }, window: 20d, holdout: 7d, seed: 7 }
-evaluate: { metric: auc, min: 0.55 }
+evaluate: { metric: auc, min: 0.55, champion: { non_inferior_by: 0.01, confidence: 0.95 } }
 promote: { approvals: 1, expires: 7d, rollout: [direct] }
 score: { chunk_rows: 200 }
 `;

@@ -22,6 +22,8 @@ export interface ProfileFilesOptions extends Omit<ProfilerOptions, 'columns' | '
   readonly personal?: readonly string[];
   /** Binary label (1, 0, NULL for unknown): histograms are kept by label. */
   readonly label?: string | null;
+  /** The value of the label that counts as 1; without it the label is 1 and 0 already. */
+  readonly positive?: string;
   /** Columns whose values define slices; the 50 most frequent values of each. */
   readonly slices?: readonly string[];
   /** Score column to fill the score histogram from. */
@@ -110,7 +112,7 @@ async function scan({ session, relation, profiler, columns, slices, options }: S
   const inScan = columns.flatMap(({ column, expression, type }, index) =>
     expression === null ? [] : [{ kind: column.kind, wide: isWide(type), index, at: argument(expression, type) }],
   );
-  const label = options.label == null ? null : argument(`CAST(${identifier(options.label)} AS TINYINT)`, TINYINT);
+  const label = options.label == null ? null : argument(labelSql(options), TINYINT);
   const score = options.score == null ? null : argument(`CAST(${identifier(options.score)} AS DOUBLE)`, DOUBLE);
   const codes = slices
     .filter(slice => slice.values.length > 0)
@@ -161,6 +163,12 @@ function isWide(type: DuckDBType): boolean {
   return type.typeId === BIGINT.typeId || type.toString().startsWith('TIMESTAMP');
 }
 
+function labelSql({ label, positive }: ProfileFilesOptions): string {
+  const column = identifier(label ?? '');
+  if (positive === undefined) return `CAST(${column} AS TINYINT)`;
+  return `CAST(CAST(${column} AS VARCHAR) = ${literal(positive)} AS TINYINT)`;
+}
+
 function labelsOf(vectors: Vectors, at: number): Float64Array {
   const labels = Float64Array.from(vectors.numbers(at).subarray(0, vectors.rows));
   for (const row of vectors.nullRows(at)) labels[row] = Number.NaN;
@@ -206,7 +214,7 @@ async function groupCategory(work: Scan, index: number, slice: Slice | null): Pr
   const { name } = work.columns[index]!.column;
   const edges = options.baseline.columns[name];
   const vocabulary = edges?.kind === 'category' ? edges.vocabulary : [];
-  const label = options.label == null ? 'NULL' : `CAST(${identifier(options.label)} AS TINYINT)`;
+  const label = options.label == null ? 'NULL' : labelSql(options);
   const part = slice === null ? 'NULL' : `CAST(${identifier(slice.column)} AS VARCHAR)`;
   // A list parameter of 10,000 texts is a hash lookup; `IN` over literals would be compared one by one.
   const known = `(SELECT unnest([${vocabulary.map(literal).join(', ')}]::VARCHAR[]))`;

@@ -23,6 +23,7 @@ export async function run(job: ProfileJob, context: VerbContext): Promise<Profil
       files: job.files,
       columns: job.columns,
       personal: job.personal,
+      ...(job.label === undefined ? {} : { label: job.label.column, positive: job.label.positive }),
       baseline: JSON.parse(bytes.toString('utf8')) as Baseline,
       baselineDigest: createHash('sha256').update(bytes).digest('hex'),
       asOf: job.asOf,

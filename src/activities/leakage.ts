@@ -1,0 +1,237 @@
+/**
+ * Facts from after the prediction, looked for before anything is trained: times of the training rows, features recomputed as
+ * of the prediction, what the two sides of the split share, and features that know the label too well.
+ */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import { checkLabelLeakage, checkSplit, checkTemporalLeakage } from '../checks/leakage.ts';
+import { checkResult } from '../checks/result.ts';
+import { featureColumns } from '../domain/contract.ts';
+import type { ModelDefinition } from '../domain/definition.ts';
+import type { CheckResult } from '../domain/evidence.ts';
+import { addDays, endOfPartition, isDate } from '../domain/time.ts';
+import { EngineFault, type FaultKind } from '../engine/fault.ts';
+import type { LabelledPartition, QueryResult } from '../engine/job.ts';
+import { rowShareSql } from '../engine/sql.ts';
+import { asOfSql, duplicatesSql, timesSql } from './leakage-sql.ts';
+import type { Work } from './long.ts';
+import { inScratch, type Services } from './services.ts';
+import { labelledPartitions } from './snapshot.ts';
+import type { FrozenSnapshot, TrainingData, TrainingPlan } from './types.ts';
+
+const queryMs = 60 * 60_000;
+/** Partitions of the training window that are recomputed, spread over it, and the share of their rows that is compared. */
+const recomputedPartitions = 5;
+const recomputedShare = 0.01;
+/** Fewer rows than this prove little: a small partition is compared whole. */
+const recomputedRowsMin = 1_000;
+
+type LeakageInput = TrainingPlan & { readonly snapshot: FrozenSnapshot; readonly data: TrainingData };
+type Query = (sql: string, tables: Readonly<Record<string, readonly string[]>>) => Promise<QueryResult>;
+
+/** Every check of leakage that the data allows; what cannot be looked at is said, not skipped. */
+export async function leakageChecks(services: Services, input: LeakageInput, work: Work): Promise<CheckResult[]> {
+  const { catalog } = services;
+  const definition = await catalog.definition(input.definition);
+  return await inScratch(services, async folder => {
+    const run: Query = async (sql, tables) => {
+      const limits = { deadlineMs: queryMs, signal: work.signal };
+      return await services.engine.run('query', { sql, tables }, limits);
+    };
+    const side = { ...input, side: 'train' as const, folder };
+    const partitions = await labelledPartitions(services, side, work);
+    return [
+      ...(await guarded('leakage_times', () => temporalChecks(definition, input, partitions, { run, work }))),
+      ...(await guarded('split', () => splitChecks(services, definition, input, folder, { run, work }))),
+      ...(await labelChecks(services, definition, input)),
+    ];
+  });
+}
+
+/** What the data makes impossible is an answer of that check alone; anything else flies. */
+async function guarded(check: string, judge: () => Promise<CheckResult[]>): Promise<CheckResult[]> {
+  try {
+    return await judge();
+  } catch (error) {
+    if (!(error instanceof EngineFault) || !unusable.includes(error.kind)) throw error;
+    return [checkResult(check, { status: 'error', reason: `${check} could not be looked at: ${error.message}` })];
+  }
+}
+
+/** The rows or the SQL of the transform, not the machine. */
+const unusable: readonly FaultKind[] = ['bad_input', 'bad_job', 'failed'];
+
+interface Tools {
+  readonly run: Query;
+  readonly work: Work;
+}
+
+/**
+ * When rows of a partition were predicted at the earliest: when the partition is complete, or at the declared time of day
+ * after it. Null for partitions that are no dates.
+ */
+function predictionTimeOf({ schedules }: ModelDefinition, partition: string): string | null {
+  const end = endOfPartition(partition);
+  if (end === null || schedules.score === null) return end;
+  const { hour, minute } = schedules.score;
+  return new Date(Date.parse(end) + (hour * 60 + minute) * 60_000).toISOString();
+}
+
+async function temporalChecks(
+  definition: ModelDefinition,
+  input: LeakageInput,
+  partitions: readonly LabelledPartition[],
+  { run, work }: Tools,
+): Promise<CheckResult[]> {
+  const { contract, data } = definition;
+  const readable = partitions.every(({ inputs }) =>
+    inputs.every(({ format = 'parquet', constants }) => format === 'parquet' && constants === undefined),
+  );
+  const dated = partitions.every(({ partition }) => isDate(partition));
+  if (!readable || !dated) {
+    const found = dated ? `the features are ${data.features.format}` : 'the partitions are no dates';
+    return [
+      checkResult('leakage_times', { status: 'not_applicable', reason: `${found}: prediction times are not known` }),
+    ];
+  }
+  const late = { event: { rows: 0, leadHours: 0 }, known: { rows: 0, leadHours: 0 } };
+  let rows = 0;
+  for (const [index, { partition, inputs }] of partitions.entries()) {
+    const time = predictionTimeOf(definition, partition) ?? '';
+    const found = await run(timesSql(contract, time), { features: inputs.map(({ path }) => path) });
+    const [all, event, eventLead, known, knownLead] = found.rows[0] ?? [];
+    rows += Number(all);
+    late.event = worse(late.event, event, eventLead);
+    late.known = worse(late.known, known, knownLead);
+    work.report({ done: index + 1, total: partitions.length, unit: 'partitions' });
+  }
+  const horizonDays = data.labels?.horizonDays ?? 0;
+  const immature = partitions.filter(({ partition }) => addDays(partition, horizonDays) >= input.asOf.slice(0, 10));
+  return checkTemporalLeakage(contract, {
+    rows,
+    eventAfterPrediction: contract.eventTime === null ? null : late.event,
+    knownAfterPrediction: contract.knownAt === null ? null : late.known,
+    // A label belongs to the partition that it is for, and its horizon starts there.
+    labelBeforePrediction: { rows: 0, immature: immature.reduce((sum, one) => sum + one.rows, 0) },
+    asOfRecomputation: contract.knownAt === null ? null : await recompute(definition, spread(partitions), run),
+    splits: null,
+    leadLag: null,
+    lateAggregations: null,
+  });
+}
+
+function worse(so: { rows: number; leadHours: number }, rows: unknown, leadHours: unknown) {
+  return { rows: so.rows + Number(rows), leadHours: Math.max(so.leadHours, Number(leadHours ?? 0)) };
+}
+
+function spread(partitions: readonly LabelledPartition[]): readonly LabelledPartition[] {
+  const step = Math.max(1, partitions.length / recomputedPartitions);
+  return partitions.filter((_, index) => Math.floor(index / step) !== Math.floor((index - 1) / step));
+}
+
+/** A sample of rows by the hash of their keys, once with everything and once with sources cut at prediction time. */
+async function recompute(definition: ModelDefinition, partitions: readonly LabelledPartition[], run: Query) {
+  const { contract, data } = definition;
+  const columns = featureColumns(contract);
+  const mismatches: Record<string, number> = Object.fromEntries(columns.map(({ name }) => [name, 0]));
+  let rows = 0;
+  for (const { partition, inputs, tables, rows: size } of partitions) {
+    const share = Math.min(1, Math.max(recomputedShare, recomputedRowsMin / Math.max(1, size)));
+    const sample =
+      share === 1 || contract.keys.length === 0
+        ? 'TRUE'
+        : rowShareSql({ side: 'holdout', share, seed: definition.train.seed }, contract.keys);
+    const sources = { features: inputs.map(({ path }) => path), ...tables };
+    const cut = await cutSources(sources, contract.knownAt ?? '', run);
+    const sql = asOfSql({
+      contract,
+      transform: data.transform,
+      sources: Object.keys(sources),
+      cut,
+      time: predictionTimeOf(definition, partition) ?? '',
+      sample,
+    });
+    const renamed = Object.fromEntries(Object.entries(sources).map(([name, paths]) => [`source_${name}`, paths]));
+    const [compared, ...bad] = (await run(sql, renamed)).rows[0] ?? [];
+    rows += Number(compared);
+    columns.forEach(({ name }, index) => {
+      mismatches[name] = (mismatches[name] ?? 0) + Number(bad[index]);
+    });
+  }
+  return { rows, mismatches };
+}
+
+/** Those of the sources that say when a row became known. */
+async function cutSources(
+  sources: Readonly<Record<string, readonly string[]>>,
+  knownAt: string,
+  run: Query,
+): Promise<readonly string[]> {
+  const cut: string[] = [];
+  for (const [name, paths] of Object.entries(sources)) {
+    const { columns } = await run('SELECT * FROM source LIMIT 0', { source: paths });
+    if (columns.some(column => column.name === knownAt)) cut.push(name);
+  }
+  return cut;
+}
+
+async function splitChecks(
+  services: Services,
+  definition: ModelDefinition,
+  input: LeakageInput,
+  folder: string,
+  { run, work }: Tools,
+): Promise<CheckResult[]> {
+  const { catalog, engine } = services;
+  const { contract, data, train } = definition;
+  const training = join(folder, 'training.parquet');
+  await catalog.fetchArtifact(input.data.file, training);
+  const outputFolder = join(folder, 'held-out');
+  await mkdir(outputFolder, { recursive: true });
+  const side = { ...input, side: 'holdout' as const, folder: outputFolder };
+  const partitions = await labelledPartitions(services, side, work);
+  const held = await engine.run(
+    'materialise',
+    { partitions, transform: data.transform, contract, outputFolder },
+    { deadlineMs: queryMs, signal: work.signal },
+  );
+  const sql = duplicatesSql(contract, data.labels?.column ?? '');
+  const found = await run(sql, { training: [training], held_out: [held.file.path] });
+  const [trainRows, testRows, sharedKeys, sharedEntities, duplicatesInTrain, testRowsInTrain, conflictingLabels] =
+    counts(found.rows[0] ?? []);
+  const { train: learned, holdout } = input.snapshot;
+  const isDated = isDate(learned.to) && isDate(holdout.from);
+  const checks = checkSplit({
+    trainMaxPrediction: learned.to,
+    testMinPrediction: holdout.from,
+    horizonDays: data.labels?.horizonDays ?? 0,
+    purgeDays: train.purgeDays ?? 0,
+    testRows,
+    overlappingRows: holdout.from <= learned.to ? testRows : 0,
+    sharedKeys,
+    sharedEntities,
+    duplicatesInTrain,
+    testRowsInTrain,
+    conflictingLabels,
+    trainRows,
+  });
+  // Rows held out by the hash of their keys are of the same days on purpose, and partitions that are no dates have no gap.
+  const hasDays = train.holdoutShare === null && isDated;
+  return checks.filter(({ check }) => hasDays || (check !== 'split_gap' && check !== 'split_overlap'));
+}
+
+type SplitCounts = readonly [number, number, number, number, number, number, number];
+
+function counts(row: readonly unknown[]): SplitCounts {
+  const at = (index: number) => Number(row[index] ?? 0);
+  return [at(0), at(1), at(2), at(3), at(4), at(5), at(6)];
+}
+
+async function labelChecks(
+  { catalog }: Services,
+  { contract, task }: ModelDefinition,
+  { data }: LeakageInput,
+): Promise<CheckResult[]> {
+  if (task !== 'binary') return [];
+  return checkLabelLeakage(contract, await catalog.profile(data.profile), await catalog.baseline(data.baseline), null);
+}
