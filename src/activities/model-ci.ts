@@ -5,7 +5,7 @@
 import { mkdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { checkResult } from '../checks/result.ts';
-import type { Contract, ContractColumn } from '../domain/contract.ts';
+import { type Contract, type ContractColumn, featureColumns } from '../domain/contract.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import type { CheckResult } from '../domain/evidence.ts';
 import type { ModelVersion } from '../domain/model-version.ts';
@@ -93,6 +93,11 @@ async function checkSize({ definition, model }: Program): Promise<CheckResult> {
   });
 }
 
+/** Key columns that a model does not learn from. */
+function keysBesideFeatures(contract: Contract): readonly string[] {
+  return contract.keys.filter(key => !featureColumns(contract).some(({ name }) => name === key));
+}
+
 /** The rows that the trainer predicted itself, through the graph and the inputs that production will use. */
 async function checkGolden(services: Services, program: Program, work: Work): Promise<CheckResult> {
   const golden = join(program.bundle, 'golden.parquet');
@@ -108,6 +113,13 @@ async function checkGolden(services: Services, program: Program, work: Work): Pr
       found.rows === 0
         ? 'golden.parquet has no rows: the trainer leaves some of its own predictions there'
         : `golden.parquet has no column ${missing.join(', ')}: the trainer leaves its own predictions there`;
+    return checkResult('golden_rows', { status: 'fail', weight: 'blocking', rows: found.rows, reason });
+  }
+  const naming = keysBesideFeatures(program.contract).filter(key => found.columns.some(({ name }) => name === key));
+  if (naming.length > 0) {
+    const reason =
+      `golden.parquet has the key column ${naming.join(', ')}: a version keeps these rows as long as it serves, and nobody ` +
+      'in them could be erased; the trainer leaves feature columns and its predictions there';
     return checkResult('golden_rows', { status: 'fail', weight: 'blocking', rows: found.rows, reason });
   }
   return await inScratch(services, async folder => {

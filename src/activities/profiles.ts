@@ -23,7 +23,11 @@ export async function profileTrainingSet(
   const { catalog, engine } = services;
   const { definition, folder } = input;
   const { contract, model } = definition;
-  const columns = contract.columns.map(column => column.name);
+  // A serving version keeps this profile. The values of a key say who the rows are about and have no distribution to drift
+  // from, so they stay out, unless the model itself learns from them.
+  const columns = contract.columns
+    .filter(({ name, role }) => role === 'feature' || !contract.keys.includes(name))
+    .map(column => column.name);
   const limits = { deadlineMs: profileMs, signal: work.signal };
   const frozen = await engine.run(
     'baseline',

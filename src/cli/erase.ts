@@ -42,7 +42,9 @@ interface Report {
   readonly dryRun: boolean;
   readonly rewritten: readonly { readonly table: string; readonly partition: string; readonly generation: number }[];
   readonly deleted: readonly string[];
-  /** Objects that still hold the subject, and why. Empty is the proof. */
+  /** Objects in the store that were opened and searched for the proof, after everything else: all there are. */
+  readonly searched: number;
+  /** Those that still hold the subject, and why. Empty is the proof. */
   readonly remaining: readonly Kept[];
   /** Files of the project's own data that hold it: Almanac never changes them. */
   readonly sources: readonly string[];
@@ -105,14 +107,14 @@ function readSecret({ stateFolder }: Project): string {
 }
 
 async function rehearse(desk: Desk, subject: string): Promise<Report> {
-  const holding = await desk.search.searchStore();
+  const { holding, searched } = await desk.search.searchStore();
   const serving = await servingObjects(desk);
   const inTables = tablesOf(desk).map(({ root }) => `${root}/partition=`);
   // Files of tables are rewritten first, so none of them stays.
   const others = holding.filter(object => !inTables.some(prefix => object.startsWith(prefix)));
   const remaining = others.flatMap(object => keptBecause(object, desk, serving));
   const deleted = holding.filter(object => !remaining.some(kept => kept.object === object));
-  return { subject, dryRun: true, rewritten: [], deleted, remaining, sources: await sourcesHolding(desk) };
+  return { subject, dryRun: true, rewritten: [], deleted, searched, remaining, sources: await sourcesHolding(desk) };
 }
 
 async function eraseEverywhere(desk: Desk, subject: string): Promise<Report> {
@@ -128,16 +130,19 @@ async function eraseEverywhere(desk: Desk, subject: string): Promise<Report> {
     note(`${table.root}: ${report.rewritten.length} partitions rewritten, ${report.deleted.length} files deleted`);
   }
   const serving = await servingObjects(desk);
-  const objects = (await search.searchStore()).filter(object => keptBecause(object, desk, serving).length === 0);
+  const objects = (await search.searchStore()).holding.filter(
+    object => keptBecause(object, desk, serving).length === 0,
+  );
   const gone = await eraseObjects(ports, { subject, objects });
   deleted.push(...gone.deleted);
 
   // The proof: every object that is there now, listed again.
-  const remaining = (await search.searchStore()).map(object => {
+  const { holding, searched } = await search.searchStore();
+  const remaining = holding.map(object => {
     const [kept] = keptBecause(object, desk, serving);
     return kept ?? { object, reason: 'its deletion was not confirmed: erase again' };
   });
-  return { subject, dryRun: false, rewritten, deleted, remaining, sources: await sourcesHolding(desk) };
+  return { subject, dryRun: false, rewritten, deleted, searched, remaining, sources: await sourcesHolding(desk) };
 }
 
 function tablesOf({ ports, definitions }: Desk): readonly PredictionsTable[] {
@@ -219,14 +224,15 @@ async function sourcesHolding({ project, definitions, engine, search }: Desk): P
   return (await search.searchFiles([...paths])).map(path => relative(project.folder, path));
 }
 
-function linesOf({ dryRun, rewritten, deleted, remaining, sources }: Report): readonly string[] {
+function linesOf({ dryRun, rewritten, deleted, searched, remaining, sources }: Report): readonly string[] {
   const would = dryRun ? 'would be ' : '';
   return [
     ...rewritten.map(one => `rewritten ${one.table} partition ${one.partition} as generation ${one.generation}`),
     ...deleted.map(object => `${would}erased  ${object}`),
     ...remaining.map(({ object, reason }) => `${dryRun ? 'would remain' : 'REMAINS'} ${object}: ${reason}`),
     ...sources.map(path => `source    ${path} holds the subject: Almanac never changes it, delete the rows there`),
-    `${deleted.length} objects ${would}erased, ${remaining.length} ${dryRun ? 'would remain' : 'remain'}` +
+    `${deleted.length} objects ${would}erased; of all ${searched} objects ${dryRun ? 'there are' : 'that are left'}, ` +
+      `${remaining.length} ${dryRun ? 'would hold the subject afterwards' : 'hold the subject'}` +
       `${sources.length === 0 ? '' : `, ${sources.length} source files hold the subject`}`,
   ];
 }

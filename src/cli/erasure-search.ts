@@ -11,8 +11,8 @@ const deadlineMs = 600_000;
 export interface SubjectSearch {
   /** Does this object hold the subject? Objects never change, so each is opened once. */
   holds(key: string): Promise<boolean>;
-  /** Every object of the store, listed now, that holds the subject. */
-  searchStore(): Promise<readonly string[]>;
+  /** Every object of the store, listed now, that holds the subject, and how many there are in all. */
+  searchStore(): Promise<{ readonly holding: readonly string[]; readonly searched: number }>;
   /** Of these local files, those that hold it. */
   searchFiles(paths: readonly string[]): Promise<readonly string[]>;
 }
@@ -53,7 +53,7 @@ export function searchFor(
       if (listing.kind !== 'found') throw new CommandFailure(`${store.url} cannot be listed; nothing was changed`);
       const holding: string[] = [];
       for (const object of listing.value) if (await holds(object.key)) holding.push(object.key);
-      return holding;
+      return { holding, searched: listing.value.length };
     },
     async searchFiles(paths) {
       const holding: string[] = [];

@@ -16,6 +16,7 @@ import { foldJobs, generationFor, type Job, type JobEvent } from '../domain/job.
 import type { Bundle, ModelVersion } from '../domain/model-version.ts';
 import type { Baseline, Profile } from '../domain/profile.ts';
 import { foldPromotions, type Promotion, type PromotionEvent } from '../domain/promotion.ts';
+import { recordedText } from '../domain/recorded-text.ts';
 import type { Run } from '../domain/run.ts';
 import type { Snapshot } from '../domain/snapshot.ts';
 import { Artifacts } from './artifacts.ts';
@@ -133,7 +134,8 @@ export class Catalog {
   // --- Runs -----------------------------------------------------------------------------------------------------------
 
   /** Records a run under its id. One that succeeded stands; one that failed may be followed by another try. */
-  async recordRun(run: Run): Promise<Run> {
+  async recordRun(made: Run): Promise<Run> {
+    const run = made.failure === null ? made : { ...made, failure: recordedText(made.failure) };
     const log = this.#log(run.model, 'runs');
     const appended = await log.append(entries =>
       entries.some(({ body }) => body.id === run.id && body.status === 'succeeded') ? null : run,
@@ -303,7 +305,8 @@ export class Catalog {
   }
 
   /** Records how a job ended; the same end twice is one entry. */
-  async recordJobEnd(model: string, end: Extract<JobEvent, { kind: 'ended' }>): Promise<void> {
+  async recordJobEnd(model: string, ended: Extract<JobEvent, { kind: 'ended' }>): Promise<void> {
+    const end = { ...ended, reason: recordedText(ended.reason) };
     const said = canonicalJson(end);
     await this.#log(model, 'jobs').append(entries => {
       const last = entries.findLast(({ body }) => isEndOf(body, end));

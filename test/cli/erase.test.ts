@@ -126,6 +126,9 @@ test('an erased subject is in no object any more, and whoever asks for one hears
   expect(report['deleted']).toHaveLength(6);
   expect(rehearsed['deleted']).toEqual((report['deleted'] as string[]).toSorted());
 
+  // The command's own proof searched all that is left, but for the audit entry that it wrote afterwards.
+  expect(report['searched']).toBe((await objects()).length);
+
   // Every object that is left, opened by other means than the command's.
   for (const key of await objects()) {
     const path = join(project, '.almanac/store', key);
