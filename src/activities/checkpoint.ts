@@ -1,4 +1,4 @@
-/** Checkpoints for foreign readers of the predictions, written now and then after a commit. */
+/** Checkpoints for foreign readers of predictions and quarantine, written now and then after a commit. */
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { checkpointActions, checkpointEvery, publishCheckpoint } from '../storage/table/checkpoint.ts';

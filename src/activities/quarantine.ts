@@ -11,6 +11,7 @@ import { type Repair, repairsFor } from '../domain/quarantine.ts';
 import { keys as names } from '../storage/keys.ts';
 import { type PartFile, PredictionsTable } from '../storage/table/predictions-table.ts';
 import type { TableColumn } from '../storage/table/schema.ts';
+import { checkpointIfDue } from './checkpoint.ts';
 import { localInputs, type PinnedFile } from './inputs.ts';
 import type { Work } from './long.ts';
 import { tableColumns, uploadPart } from './part-files.ts';
@@ -73,7 +74,7 @@ export async function publishQuarantine(
   const { workflowExecution, attempt } = Context.current().info;
   const table = quarantineOf(services, model);
   if (parts.length === 0 && (await table.highestGeneration(partition)) === 0) return;
-  await table.commit({
+  const outcome = await table.commit({
     partition,
     generation,
     planDigest,
@@ -84,6 +85,7 @@ export async function publishQuarantine(
     runId: workflowExecution?.runId ?? '',
     attempt,
   });
+  if (outcome.kind !== 'fenced') await checkpointIfDue(services, table, outcome.version);
 }
 
 // --- Repairs ----------------------------------------------------------------------------------------------------------
