@@ -4,7 +4,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Contract } from '../domain/contract.ts';
 import type { OutputTensor, Signature, TensorType } from '../domain/signature.ts';
-import { readModel } from '../onnx/read.ts';
+import { type OnnxModel, readModel } from '../onnx/read.ts';
 import type { ArgumentList } from './arguments.ts';
 import type { FeedSpec } from './batched/messages.ts';
 import { BatchQueue } from './batched/queue.ts';
@@ -55,12 +55,19 @@ export interface ScorerOptions {
 }
 
 /** What decides how a model is loaded, whoever scores with it. */
-type ModelOptions = Omit<ScorerOptions, 'version' | 'contract' | 'args'>;
+interface ModelOptions extends Omit<ScorerOptions, 'version' | 'contract' | 'args'> {
+  /** What is in the file, where the caller has read it. */
+  readonly model?: OnnxModel;
+}
 
 /** Compiles the trees of a model and compares them, so that the children of the pool find them. */
-export async function compileAhead(onnx: string, signature: Signature, folders: ScorerFolders): Promise<void> {
+export async function compileAhead(
+  { onnx, model, signature }: { readonly onnx: string; readonly model: OnnxModel; readonly signature: Signature },
+  { scratch, kernels }: ScorerFolders,
+): Promise<void> {
   const rows = 2_048;
-  const options = { onnx, signature, scorer: 'auto', device: 'off', provider: 'cuda', ...folders } as const;
+  const where = { device: 'off', provider: 'cuda', scratch, kernels } as const;
+  const options = { onnx, model, signature, scorer: 'auto', ...where } as const;
   await cached({ ...options, rowsMax: rows, batchRows: rows }, `the model ${onnx}`);
 }
 
@@ -109,7 +116,7 @@ interface LoadedBatches {
  */
 async function loadModel(options: ModelOptions, label: string): Promise<LoadedTrees | LoadedSession | LoadedBatches> {
   const { onnx, signature, scorer, device, provider, kernels } = options;
-  const bytes = await readFile(onnx);
+  const bytes = options.model?.bytes ?? (await readFile(onnx));
   const store = kernels === undefined ? null : new KernelStore(kernels, bytes, signature);
   const keep = async (file: KernelFile) => store?.write(file);
   if (scorer === 'auto' && device !== 'require') {
@@ -118,7 +125,7 @@ async function loadModel(options: ModelOptions, label: string): Promise<LoadedTr
   }
   const session = OnnxSession.load(bytes, label);
   assertSignature(session, signature, label);
-  const model = readModel(bytes);
+  const model = options.model ?? readModel(bytes);
   const { node: nodes } = model.graph;
   if (device === 'require') {
     session.close();

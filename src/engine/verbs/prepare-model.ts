@@ -24,12 +24,13 @@ export async function run(job: PrepareModelJob, context: VerbContext): Promise<P
     throw new EngineFault('bad_model', `${job.onnx}: ${problems.join('; ')}`, { path: job.onnx, problems });
   const signature = refusing(job.onnx, () => inferSignature(model, { columns: job.columns }));
   const onnx = await fileOf(model, bytes, job);
+  const prepared = { onnx, signature, summary: summarizeModel(model) };
   if (context.kernels !== undefined && model.trees.size > 0) {
     // Imported here: other models need neither compiler nor ONNX Runtime yet.
     const { compileAhead } = await import('../scorer.ts');
-    await compileAhead(onnx, signature, context);
+    await compileAhead({ onnx, model, signature }, context);
   }
-  return { onnx, signature, summary: summarizeModel(model) };
+  return prepared;
 }
 
 async function fileOf(model: OnnxModel, bytes: Uint8Array, job: PrepareModelJob): Promise<string> {
