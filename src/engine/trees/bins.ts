@@ -7,15 +7,8 @@
  * The bit of row r of a 128-row group is bit (r >> 4) of byte (r & 15), the order in which the transposition in gather.ts
  * brings the leaf codes out row by row.
  */
-import {
-  FunctionBody as Body,
-  type FunctionBody,
-  f32,
-  i32,
-  type Local,
-  type MemoryLayout,
-  v128,
-} from '../wasm/encoder.ts';
+import { FunctionBody as Body, type FunctionBody, f32, i32, type Local, v128 } from '../wasm/encoder.ts';
+import type { MemoryLayout } from '../wasm/instance.ts';
 import { type Condition, floatBelow } from './normalize.ts';
 import { planSearch, type ThresholdSearch, writeSearchTables } from './search.ts';
 

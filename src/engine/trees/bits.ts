@@ -6,7 +6,8 @@
  * Work per tree is a few operations per branch for 128 rows at once, and conditions that trees share are evaluated once. It
  * pays for trees of up to 256 leaves whose conditions repeat (histogram training), in blocks of hundreds of rows.
  */
-import { FunctionBody, i32, MemoryLayout, ModuleBuilder, pageBytes } from '../wasm/encoder.ts';
+import { FunctionBody, i32, ModuleBuilder } from '../wasm/encoder.ts';
+import { MemoryLayout, pageBytes } from '../wasm/instance.ts';
 import { emitBins, planBins } from './bins.ts';
 import type { TreeEnsemble } from './ensemble.ts';
 import { startValue } from './finish.ts';

@@ -6,7 +6,8 @@
  * the tree's height in steps without a branch. NaN fails every comparison; where missing values take the true side, the node
  * reads a second copy of the column in which NaN is -Infinity. It takes any trees and pays for few rows.
  */
-import { FunctionBody, i32, type Local, MemoryLayout, ModuleBuilder, pageBytes } from '../wasm/encoder.ts';
+import { FunctionBody, i32, type Local, ModuleBuilder } from '../wasm/encoder.ts';
+import { MemoryLayout, pageBytes } from '../wasm/instance.ts';
 import type { TreeEnsemble } from './ensemble.ts';
 import { startValue } from './finish.ts';
 import { type KernelImage, leafWeight } from './kernel.ts';

@@ -4,7 +4,7 @@
  * A compiler writes an image, which is plain data: generated code and the tables it reads. Opening an image takes a tenth of
  * the time of writing it, so whoever scores with many processes compiles once and keeps the image.
  */
-import { instantiate } from '../wasm/encoder.ts';
+import { instantiate } from '../wasm/instance.ts';
 import type { Aggregate, TreeEnsemble } from './ensemble.ts';
 
 export interface TreeKernel {

@@ -6,7 +6,8 @@
  * bucket are left to search. The bucket of a value and of a threshold are computed with the same float32 operations, which
  * never decrease, so a threshold in an earlier bucket is certainly smaller: the answer is exact.
  */
-import { type FunctionBody, type Local, type MemoryLayout, v128 } from '../wasm/encoder.ts';
+import { type FunctionBody, type Local, v128 } from '../wasm/encoder.ts';
+import type { MemoryLayout } from '../wasm/instance.ts';
 
 const { fround } = Math;
 
