@@ -13,7 +13,7 @@
 import { webcrypto } from 'node:crypto';
 import { setImmediate } from 'node:timers/promises';
 import { sha256 } from './digest.ts';
-import { StorageFault } from './fault.ts';
+import { notWritten, StorageFault } from './fault.ts';
 import { entryNumberOf } from './keys.ts';
 import type { ObjectStore } from './object-store.ts';
 import { type SharedLog, sharedLog } from './shared-log.ts';
@@ -138,7 +138,7 @@ export class Chain<Entry extends Linked> {
           return { kind: 'appended', slot };
         }
         case 'not_applied':
-          if (answer.reason === 'refused') throw new StorageFault('unavailable', key, `not written: ${answer.detail}`);
+          if (answer.reason === 'refused') throw notWritten(key, answer.detail);
           unclear = answer.detail;
           break;
         case 'unknown':

@@ -1,7 +1,7 @@
 /** Documents: immutable JSON under its own digest. Writing one twice is writing it once. */
 import { canonicalJson, sha256 } from './digest.ts';
 import { absenceFault } from './erased.ts';
-import { StorageFault } from './fault.ts';
+import { notWritten, StorageFault } from './fault.ts';
 import { keys } from './keys.ts';
 import type { ObjectStore } from './object-store.ts';
 
@@ -27,7 +27,7 @@ export class Documents {
       const answer = await this.#store.put(key, new TextEncoder().encode(text));
       if (answer.kind === 'applied') return digest;
       if (answer.kind === 'not_applied') {
-        if (answer.reason !== 'exists') throw new StorageFault('unavailable', key, `not written: ${answer.detail}`);
+        if (answer.reason !== 'exists') throw notWritten(key, answer.detail);
         const message =
           'other bytes are in the way under this digest. Nothing was overwritten; run `almanac audit verify`';
         throw new StorageFault('corrupt', key, message);

@@ -33,3 +33,11 @@ export class StorageFault extends Error {
     return this.kind !== 'unavailable';
   }
 }
+
+/** A store that says no to a write: full, read-only, forbidden. The name stays free, and another try may succeed. */
+export function notWritten(key: string, detail: string): StorageFault {
+  const message =
+    `not written: ${detail}. Nothing was changed: give this user the right to write there, free space or clear what is in ` +
+    'the way, then run `almanac doctor`';
+  return new StorageFault('unavailable', key, message);
+}

@@ -109,3 +109,13 @@ async function rewritten(store: ObjectStore, key: string, change: (text: string)
   }
   return copy;
 }
+
+test('a store that cannot be written to is refused with the entry, the cause and what to do', async () => {
+  const store = new MemoryStore();
+  store.putIfAbsent = async () => ({ kind: 'not_applied', reason: 'refused', detail: 'EROFS: read-only file system' });
+  const log = new Log(systemPorts(store), 'notes', { name: 'notes', version: 1, upgrades: [] });
+  await expect(log.append(() => ({ say: 'x' }))).rejects.toMatchObject({
+    kind: 'unavailable',
+    message: expect.stringMatching(/notes\/0{20}\.json.*EROFS.*almanac doctor/),
+  });
+});
