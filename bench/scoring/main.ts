@@ -6,6 +6,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import { HEAP_FLAGS } from '../../src/engine/engine-child.ts';
 import type { BenchOptions, BenchResult, Ratio } from '../main.ts';
 import { runBucket } from './bucket.ts';
 import { FILES, generateRows, repeatRows } from './data.ts';
@@ -113,7 +114,7 @@ async function endToEnd(bench: Bench): Promise<void> {
   }
 }
 
-/** A pass against the sum of its parts, in one process and CPU time, so that it holds on a busy machine. */
+/** A pass against the sum of its parts, in one process with a child's heap, in CPU time, so that it holds on a busy machine. */
 async function bounds(bench: Bench): Promise<void> {
   const { models, data, rows } = bench;
   const file = join(data, 'part-0.parquet');
@@ -124,7 +125,7 @@ async function bounds(bench: Bench): Promise<void> {
     ['trees 500 × 63', models.trees],
   ] as const) {
     bench.options.log(`parts of a pass: ${name}`);
-    const parts = await runPart<BoundParts>('parts.ts', ['bound', model, models.noModel, file, fileRows]);
+    const parts = await runPart<BoundParts>('parts.ts', ['bound', model, models.noModel, file, fileRows], HEAP_FLAGS);
     const sum = parts.model.map((cpu, round) => cpu + parts.noop[round]!);
     judge(bench, {
       name: `${name}: bound 1/(1/R_model + 1/R_noop)`,

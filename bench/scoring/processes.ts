@@ -98,10 +98,14 @@ function asRun(json: string): Run {
   return { rows: found.rows, seconds: found.seconds, cpuUsPerRow, rssMb: found.rss_mb };
 }
 
-/** A script of this folder in a process of its own; gives what it prints. */
-export async function runPart<T>(script: string, parameters: readonly string[]): Promise<T> {
+/** A script of this folder in a process of its own; gives what it prints. `flags` are of Node. */
+export async function runPart<T>(
+  script: string,
+  parameters: readonly string[],
+  flags: readonly string[] = [],
+): Promise<T> {
   const path = fileURLToPath(new URL(`./${script}`, import.meta.url));
-  const { stdout } = await run(process.execPath, ['--import', 'tsx', path, ...parameters], { cwd: ROOT });
+  const { stdout } = await run(process.execPath, [...flags, '--import', 'tsx', path, ...parameters], { cwd: ROOT });
   return JSON.parse(stdout) as T;
 }
 
