@@ -8,6 +8,8 @@ import { decide, windowOf } from '../domain/decision.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import type { CheckResult, Evidence, EvidenceKind } from '../domain/evidence.ts';
 import { seasonsOf } from '../domain/incident.ts';
+import { labelledRowsSince } from '../domain/labels.ts';
+import type { ModelVersion } from '../domain/model-version.ts';
 import { addDays, endOfPartition, isDate } from '../domain/time.ts';
 import { recordEvidence } from './evidence.ts';
 import { PermanentFault } from './fault.ts';
@@ -114,6 +116,7 @@ async function decideRetraining(services: Services, input: MonitorInput & { evid
   const version = champion === null ? null : await catalog.version(model, champion.version);
   const runs = await catalog.runs(model);
   const trainedBy = runs.find(run => run.id === version?.run);
+  const learnedUntil = version === null ? null : await lastPartitionOf(services, version);
   const { k, n } = definition.monitor.drift.persistence;
   const decision = decide({
     definition,
@@ -130,7 +133,7 @@ async function decideRetraining(services: Services, input: MonitorInput & { evid
       .filter(run => run.status === 'succeeded' && run.trigger.startsWith('decision:'))
       .map(run => instantOf(run.asOf)),
     inFlight: await inFlight(services, model),
-    newLabels: null,
+    newLabels: learnedUntil === null ? null : labelledRowsSince(quality, learnedUntil),
   });
   const digest = await catalog.recordDecision(decision);
   return {
@@ -139,6 +142,12 @@ async function decideRetraining(services: Services, input: MonitorInput & { evid
     reason: decision.reasons.join('; '),
     asOf: isDate(partition) ? addDays(partition, 1) : partition,
   };
+}
+
+/** The newest partition that the version's makers have seen, held-out ones included; null when its snapshot has no dates. */
+async function lastPartitionOf({ catalog }: Services, version: ModelVersion): Promise<string | null> {
+  const { partitions } = await catalog.snapshot(version.snapshots['features'] ?? '');
+  return partitions.filter(isDate).toSorted().at(-1) ?? null;
 }
 
 /** A promotion that waits or rolls out, or a training that runs; another training would only compete with it. */

@@ -338,7 +338,7 @@ function decideAt(
   const { window, champion, evidence, incidents, trainings } = at;
   const partitionOf = (at: number) => plan.windows[at]?.partition ?? '';
   const newest = plan.windows[window - plan.labelLag]?.to ?? 0;
-  const learned = trainingEnd(plan, champion.trainedBefore);
+  const seen = plan.windows[champion.trainedBefore - plan.labelLag - 1]?.to ?? 0;
   return decide({
     definition: plan.definition,
     partition: partitionOf(window),
@@ -350,13 +350,9 @@ function decideAt(
     incidents,
     retrainings: trainings.map(partitionOf),
     inFlight: null,
-    newLabels: Math.max(0, newest - learned),
+    // Rows that were held out from the champion have been seen by its makers, as in production.
+    newLabels: Math.max(0, newest - seen),
   });
-}
-
-/** Number of the first row that the model did not learn from. */
-function trainingEnd(plan: ReplayPlan, trainedBefore: number): number {
-  return plan.windows[trainedBefore - windowsNotLearned(plan) - 1]?.to ?? 0;
 }
 
 function record(

@@ -1,5 +1,8 @@
 /** Late labels: cohorts by prediction date and model version, and when a cohort has ripened enough to be judged. */
 
+import type { Evidence } from './evidence.ts';
+import { daysBetween, isDate } from './time.ts';
+
 /** One cohort as it is known at one as-of time. A later look is a new document, never a correction of an old one. */
 export interface LabelCohort {
   readonly model: string;
@@ -75,4 +78,42 @@ export function maturityCurve(
       share: shares.reduce((total, share) => total + share, 0) / shares.length,
       cohorts: shares.length,
     }));
+}
+
+/**
+ * Labelled rows after this partition, from quality evidence: what a training could learn that the champion's makers have not
+ * seen. Windows that overlap are counted once, versions of one window add up, and a window that begins before the partition
+ * counts by its days after it. A lower bound: windows that nobody monitored are not in it.
+ */
+export function labelledRowsSince(evidence: readonly Evidence[], since: string): number {
+  const newest = new Map<string, Evidence>();
+  for (const item of evidence) {
+    const { window, version } = item.subject;
+    if (window !== undefined && labelledRows(item) !== null) newest.set(`${window}/${version}`, item);
+  }
+  const windows = [...newest.values()]
+    .map(item => {
+      const [first = '', last = ''] = (item.subject['window'] ?? '').split(' ');
+      return { first, last, rows: (labelledRows(item) ?? 0) * shareAfter(since, first, last) };
+    })
+    .toSorted((left, right) => (left.last < right.last ? 1 : -1));
+  let total = 0;
+  let [from, to] = ['\uffff', ''];
+  for (const { first, last, rows } of windows) {
+    const isSame = first === from && last === to;
+    if (!isSame && last >= from) continue;
+    [from, to] = [first, last];
+    total += rows;
+  }
+  return Math.round(total);
+}
+
+function shareAfter(since: string, first: string, last: string): number {
+  if (first > since) return 1;
+  if (last <= since || !isDate(first) || !isDate(last) || !isDate(since)) return 0;
+  return daysBetween(since, last) / (daysBetween(first, last) + 1);
+}
+
+function labelledRows({ checks }: Evidence): number | null {
+  return checks.find(({ check }) => check === 'quality')?.rows ?? null;
 }
