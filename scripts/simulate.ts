@@ -1,5 +1,5 @@
 /**
- * `npm run simulate -- --seeds N [--from S] [--processes P] [--schedule call:fault,…]`: N simulated histories of commits,
+ * `npm run simulate -- --seeds N [--from S] [--processes P] [--schedule call:fault,…]`: N simulated histories of commits and promotions,
  * zombies, resets, backfills, collectors and readers on a failing store, seeds S to S+N−1, every invariant checked after
  * every change, on all cores. Fails as well when a run of 200 seeds or more never reached a state of interest. A schedule
  * replays one failure: faults at these calls and at no others. The last line is the verdict.
