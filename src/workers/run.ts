@@ -37,6 +37,10 @@ const defaultProcesses: readonly (readonly Role[])[] = [['control'], ['data', 't
 const readyMs = 60_000;
 const stopMs = 20_000;
 const restartMs = 500;
+/** A process that ends so often before it was ready once has a fault that starting again does not mend. */
+const startsMax = 3;
+/** Of what a process said last, for the message when it does not start. */
+const lastWordsMax = 2_000;
 const restartMaxMs = 30_000;
 
 /** Answers when every process polls its queues. */
@@ -75,8 +79,14 @@ function supervise(options: StartWorkersOptions, roles: readonly Role[], log: No
   let stopping = false;
   let waitMs = restartMs;
   let timer: NodeJS.Timeout | undefined;
+  let starts = 0;
+  let lastWords = '';
+  let stopWaiting = () => {};
+  let settle: { ready(): void; failed(why: string): void } = { ready: () => {}, failed: () => {} };
 
   const start = () => {
+    starts += 1;
+    lastWords = '';
     child = spawn(process.execPath, argv, {
       // A process group of its own: Ctrl-C reaches the parent alone, which ends things in order.
       detached: true,
@@ -85,34 +95,31 @@ function supervise(options: StartWorkersOptions, roles: readonly Role[], log: No
     });
     child.stdout?.pipe(log, { end: false });
     child.stderr?.pipe(log, { end: false });
+    child.stderr?.on('data', (bytes: Buffer) => {
+      lastWords = `${lastWords}${bytes.toString()}`.slice(-lastWordsMax);
+    });
     child.once('exit', (code, signal) => {
       if (stopping) return;
-      options.log(`worker ${roles.join(', ')} ended (${signal ?? `code ${code}`}); starting it again`);
+      const how = signal ?? `code ${code}`;
+      if (starts >= startsMax) settle.failed(`ended ${starts} times before it was ready (${how}): ${lastWords.trim()}`);
+      options.log(`worker ${roles.join(', ')} ended (${how}); starting it again`);
       timer = setTimeout(start, waitMs);
       waitMs = Math.min(waitMs * 2, restartMaxMs);
     });
     child.on('message', () => {
       waitMs = restartMs;
+      settle.ready();
     });
   };
-  start();
-  const first = child!;
   const ready = new Promise<void>((resolve, reject) => {
-    const limit = setTimeout(
-      () => reject(new Error(`worker ${roles.join(', ')} was not ready after ${readyMs / 1000} s`)),
-      readyMs,
-    );
-    first.once('message', () => {
-      clearTimeout(limit);
-      resolve();
-    });
-    first.once('exit', code => {
-      clearTimeout(limit);
-      reject(new Error(`worker ${roles.join(', ')} ended with ${code} before it was ready`));
-    });
+    const failed = (why: string) => reject(new Error(`worker ${roles.join(', ')} ${why}`));
+    const limit = setTimeout(() => failed(`was not ready after ${readyMs / 1000} s`), readyMs);
+    settle = { ready: resolve, failed };
+    stopWaiting = () => clearTimeout(limit);
   });
+  start();
   // Whoever stops early must not be left with an unheard rejection.
-  ready.catch(() => undefined);
+  ready.catch(() => undefined).finally(stopWaiting);
 
   return {
     roles,
