@@ -1,6 +1,7 @@
 /** Promotions: opening them with their evidence, recording what approvers said, and verifying all of it at the moment of use. */
 import { log } from '@temporalio/activity';
 import { type ApprovalGate, approvalOutcome, judgeAgain } from '../domain/approval.ts';
+import { asksFor, openAlerts } from '../domain/decision.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import type { CheckResult, Evidence } from '../domain/evidence.ts';
 import type { ModelVersion } from '../domain/model-version.ts';
@@ -80,7 +81,7 @@ export function createPromotion(services: PromotionServices): PromotionVerbs {
       const served = { version: number, bundle: version.bundle };
       return {
         gate: gateOf(definition, opened, project.people),
-        held: gateReasons(evidence),
+        held: [...gateReasons(evidence), ...(await alertsThatHold(services, model))],
         evidence: evidence.map(({ digest, document }) => summaryOf(digest, document)),
         rows: evidence.flatMap(({ document }) => document.checks.filter(isForApprovers).map(check => cardRow(check))),
         champion: opened.expectedChampion,
@@ -114,7 +115,7 @@ export function createPromotion(services: PromotionServices): PromotionVerbs {
         const reason = `approved subject ${subjectDigest}, the version with its evidence now is ${subject}`;
         return { kind: 'refused', outcome: 'failed', reason };
       }
-      const held = gateReasons(evidence);
+      const held = [...gateReasons(evidence), ...(await alertsThatHold(services, model))];
       if (held.length > 0) return { kind: 'refused', outcome: 'failed', reason: held.join('; ') };
       const claims = opened.decisions.filter(decided => decided.ignored === null);
       const outcome = approvalOutcome(judgeAgain(claims, gateOf(definition, opened, project.people)));
@@ -217,6 +218,14 @@ function gateReasons(evidence: readonly KnownEvidence[]): readonly string[] {
     .filter(({ document }) => document.verdict === 'fail' || document.verdict === 'insufficient')
     .map(({ document }) => `${document.kind} is ${document.verdict}: ${document.reasons.join('; ')}`);
   return [...missing, ...bad];
+}
+
+/** Open alerts of the newest decision that ask for it. */
+async function alertsThatHold({ catalog }: Pick<Services, 'catalog'>, model: string): Promise<readonly string[]> {
+  const decision = (await catalog.decisions(model)).at(-1);
+  return openAlerts(decision?.alerts ?? [])
+    .filter(asksFor('hold_promotion'))
+    .map(({ reason }) => reason);
 }
 
 /** The measured ones first; of what merely passed without a number an approver learns nothing. */

@@ -1,6 +1,7 @@
 /** Commands that read: what versions, runs, evidence, jobs and decisions there are, and why. */
 
 import { listModels } from '../config/model-definition.ts';
+import { openAlerts } from '../domain/decision.ts';
 import type { Evidence, EvidenceKind } from '../domain/evidence.ts';
 import { unknownName } from '../domain/nearest.ts';
 import type { Catalog } from '../storage/catalog.ts';
@@ -44,12 +45,13 @@ export async function status(options: ProjectOptions): Promise<void> {
         waiting: promotions.filter(promotion => promotion.status === 'waiting').map(promotion => promotion.promotion),
         lastJob: jobs.at(-1) ?? null,
         lastDecision: decisions.at(-1) ?? null,
+        openAlerts: openAlerts(decisions.at(-1)?.alerts ?? []),
       };
     }),
   );
   show(options.json, { models }, document =>
     tableLines(
-      ['model', 'champion', 'versions', 'waits for approval', 'last job', 'last decision'],
+      ['model', 'champion', 'versions', 'waits for approval', 'last job', 'last decision', 'open alerts'],
       document.models.map(row => [
         row.model,
         row.champion === null ? null : `v${row.champion}`,
@@ -59,6 +61,7 @@ export async function status(options: ProjectOptions): Promise<void> {
           ? null
           : `${row.lastJob.partition}/g${row.lastJob.generation} ${row.lastJob.ended?.outcome ?? 'running'}`,
         row.lastDecision === null ? null : row.lastDecision.action,
+        row.openAlerts.map(({ id, state }) => `${id} (${state})`).join(', ') || null,
       ]),
     ),
   );

@@ -2,6 +2,7 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, join, relative } from 'node:path';
 import { z } from 'zod';
+import { type AlertSpecification, alertProblems } from '../domain/alert.ts';
 import type { Contract } from '../domain/contract.ts';
 import type { InputTable, ModelDefinition, RetrainTrigger, RolloutStep } from '../domain/definition.ts';
 import { unknownName } from '../domain/nearest.ts';
@@ -77,6 +78,32 @@ const persistence = z
     return { k, n };
   })
   .refine(({ k, n }) => k >= 1 && k <= n, 'K must be between 1 and N');
+
+/** Every field is required: an alert without an owner or an action is noise with a schedule. */
+const alert = section({
+  id: z.string().min(1),
+  scope: z.enum(['dataset', 'model', 'feature', 'slice']),
+  metric: z.string().min(1),
+  min_rows: z.number().int().min(0),
+  normal: section({ low: z.number(), high: z.number(), source: z.string().min(1) }),
+  warn: z.number(),
+  critical: z.number(),
+  direction: z.enum(['above', 'below']),
+  persistence,
+  exit: z.number(),
+  cooldown: z.number().int().min(0),
+  owner: z.string().min(1),
+  action: section({
+    runbook: z.string().min(1),
+    automation: z.enum(['none', 'hold_promotion', 'block_training', 'open_retraining', 'rollback']),
+  }),
+}).transform(
+  ({ min_rows: minRows, cooldown: cooldownWindows, ...rest }): AlertSpecification => ({
+    ...rest,
+    minRows,
+    cooldownWindows,
+  }),
+);
 
 /** Two points of AUC, chosen on weeks 1–40 of Elec2: what a retraining has to promise before it is worth its trouble. */
 const probeMargin = 0.02;
@@ -184,6 +211,7 @@ const definitionFile = section({
       min: z.number().nullable().default(null),
       min_rows: z.number().int().positive().default(500),
     }).prefault({}),
+    alerts: z.array(alert).default([]),
   }).prefault({}),
   retrain: section({
     when: z.array(trigger).default([{ kind: 'quality_below' }, { kind: 'drift_with_loss' }]),
@@ -267,6 +295,7 @@ function readDefinitionFile(project: string, path: string): ModelDefinition {
     const names = columns.map(column => column.name);
     if (!names.includes(slice)) problems.push(`${name}: evaluate.slices: ${unknownName('column', slice, names)}`);
   }
+  problems.push(...monitor.alerts.flatMap(alertProblems).map(problem => `${name}: monitor.alerts: ${problem}`));
   if (problems.length > 0) throw new ConfigurationError(problems);
 
   const holdoutShare = typeof train.holdout === 'object' ? train.holdout.share : null;
@@ -343,6 +372,7 @@ function readDefinitionFile(project: string, path: string): ModelDefinition {
         min: monitor.quality.min,
         minRows: monitor.quality.min_rows,
       },
+      alerts: monitor.alerts,
     },
     retrain: {
       when: file.retrain.when,

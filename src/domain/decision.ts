@@ -2,13 +2,18 @@
  * The retraining decision: what the policy concludes from recorded evidence, and why. It is pure, so the same evidence gives
  * the same decision in production, in a replay and in a backtest; and it is recorded also when it concludes to do nothing.
  */
+import { type AlertAutomation, type AlertState, followAlert } from './alert.ts';
 import type { ModelDefinition, RetrainTrigger } from './definition.ts';
 import type { CheckResult, Evidence } from './evidence.ts';
 import type { ChangeClass, SubjectState } from './incident.ts';
 
-/** `hold`: something fired but nobody knows yet what happened, or it must not be learned. `wait`: fired, but not now. */
-export type DecisionAction = 'retrain' | 'hold' | 'wait' | 'nothing';
-export type TriggerKind = RetrainTrigger['kind'];
+/**
+ * `rollback`: a critical alert asks for the champion before. `hold`: something fired but nobody knows yet what happened, or it must not be
+ * learned. `wait`: fired, but not now.
+ */
+export type DecisionAction = 'rollback' | 'retrain' | 'hold' | 'wait' | 'nothing';
+/** `alert`: a critical alert that asks for a retraining. */
+export type TriggerKind = RetrainTrigger['kind'] | 'alert';
 
 export interface Considered {
   readonly trigger: TriggerKind;
@@ -28,6 +33,8 @@ export interface Decision {
   /** Sentences; the first says what fired, or that nothing did. */
   readonly reasons: readonly string[];
   readonly considered: readonly Considered[];
+  /** Of the definition's alerts, in its order. */
+  readonly alerts?: readonly AlertState[];
   /** Windows a training must leave out: they hold a data bug or a passing event. */
   readonly excludedWindows: readonly string[];
   /** Digests of the evidence it was drawn from. */
@@ -65,7 +72,11 @@ const probeInterval = 2 * 2.5758;
 
 /** Never throws for what the evidence holds; the same input gives the same decision. */
 export function decide(input: DecisionInput): Decision {
-  const considered = input.definition.retrain.when.map(trigger => considerTrigger(trigger, input));
+  const alerts = alertsOf(input);
+  const considered = [
+    ...input.definition.retrain.when.map(trigger => considerTrigger(trigger, input)),
+    ...alerts.filter(asksFor('open_retraining')).map(considerAlert),
+  ];
   const fired = considered.filter(({ state }) => state === 'fired');
   const first = fired[0];
   const excludedWindows = windowsToExclude(input);
@@ -76,13 +87,25 @@ export function decide(input: DecisionInput): Decision {
     asOf: input.asOf,
     action,
     trigger: first?.trigger ?? null,
-    reasons,
+    reasons: [
+      ...reasons,
+      ...openAlerts(alerts)
+        .map(({ reason }) => reason)
+        .filter(reason => !reasons.includes(reason)),
+    ],
     considered,
+    ...(alerts.length === 0 ? {} : { alerts }),
     excludedWindows,
     evidence: input.digests,
   });
   if (input.champion === null)
     return conclude('nothing', ['nothing, because no version is deployed: the first training is started by a person']);
+  const withdrawn = alerts.filter(asksFor('rollback')).filter(({ state }) => state === 'critical');
+  if (withdrawn.length > 0)
+    return conclude(
+      'rollback',
+      withdrawn.map(({ reason }) => reason),
+    );
   if (first === undefined) {
     const why = considered.map(({ reason }) => reason);
     return conclude('nothing', [
@@ -90,7 +113,8 @@ export function decide(input: DecisionInput): Decision {
     ]);
   }
   const causes = fired.map(({ reason }) => reason);
-  const holds = reasonsToHold(first, input);
+  const blocked = openAlerts(alerts).filter(asksFor('block_training'));
+  const holds = [...blocked.map(({ reason }) => `hold, because ${reason}`), ...reasonsToHold(first, input)];
   if (holds.length > 0) return conclude('hold', [...causes, ...holds]);
   const waits = reasonsToWait(input);
   if (waits.length > 0) return conclude('wait', [...causes, ...waits]);
@@ -113,6 +137,29 @@ function considerTrigger(trigger: RetrainTrigger, input: DecisionInput): Conside
 }
 
 type Answer = Omit<Considered, 'trigger'>;
+
+/** Alerts about the champion: what an earlier version did is over. */
+function alertsOf({ definition, evidence, champion }: DecisionInput): readonly AlertState[] {
+  const about = evidence.filter(item => isAbout(item, champion));
+  return (definition.monitor.alerts ?? []).map(alert => followAlert(alert, about));
+}
+
+/** Those that are open now. */
+export function openAlerts(alerts: readonly AlertState[]): readonly AlertState[] {
+  return alerts.filter(({ since }) => since !== null);
+}
+
+export function asksFor(automation: AlertAutomation): (alert: AlertState) => boolean {
+  return ({ action }) => action.automation === automation;
+}
+
+function considerAlert({ state, reason }: AlertState): Considered {
+  return {
+    trigger: 'alert',
+    state: state === 'critical' ? 'fired' : state === 'unknown' ? 'unknown' : 'quiet',
+    reason,
+  };
+}
 
 /** Realised quality: k of the last n mature cohorts below the minimum, and their pooled upper bound below it as well. */
 function considerQuality(input: DecisionInput): Answer {

@@ -1,4 +1,5 @@
 /** A model definition: what a user declares in `models/<name>.yaml`, parsed and with every default filled in. */
+import type { AlertSpecification } from './alert.ts';
 import type { Contract } from './contract.ts';
 
 export type Task = 'binary' | 'multiclass' | 'regression';
@@ -116,6 +117,7 @@ export interface ModelDefinition {
       readonly minRows: number;
     };
     readonly quality: { readonly metric: string; readonly min: number | null; readonly minRows: number };
+    readonly alerts?: readonly AlertSpecification[];
   };
   readonly retrain: {
     readonly when: readonly RetrainTrigger[];

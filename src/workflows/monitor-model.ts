@@ -22,6 +22,15 @@ export async function monitorModel(input: MonitorInput): Promise<MonitorResult> 
   const evidence = [...drift, ...quality].map(one => one.digest);
   const decision = await data.decideRetraining({ model, partition, definition, evidence });
   const facts = { decision: decision.conclusion, reason: decision.reason };
+  if (decision.conclusion === 'rollback') {
+    const entry = await control.nextDeploymentEntry({ model });
+    const rollback = { model, entry, requestedBy: 'almanac', reason: decision.reason };
+    await control.startWorkflow({
+      type: 'rollbackModel',
+      workflowId: workflowId.rollback(model, entry),
+      input: rollback,
+    });
+  }
   if (decision.conclusion !== 'retrain') {
     stage.enter('decided', facts);
     return { kind: 'decided', conclusion: decision.conclusion, reason: decision.reason, evidence, training: null };

@@ -2,7 +2,6 @@ import { describe, expect, test } from 'vitest';
 import { freezeBaseline, profileRows } from '../../src/backtest/profile-rows.ts';
 import type { History } from '../../src/backtest/table.ts';
 import { checkDomainClassifier, checkLabelLeakage, checkRowSkew, checkSplit } from '../../src/checks/index.ts';
-import { parseAlert } from '../../src/domain/alert.ts';
 import { histogram } from '../../src/stats/histogram.ts';
 import { createRandom } from '../../src/stats/random.ts';
 import { contractOf, numericColumn } from './support/monitoring.ts';
@@ -107,37 +106,5 @@ describe('domain classifier', () => {
     expect(
       checkDomainClassifier({ reference: sample(100, 0.5, 1), current: sample(100, 0.5, 2), seed: 1 })[0]?.status,
     ).toBe('insufficient');
-  });
-});
-
-describe('alert specifications', () => {
-  const alert = {
-    id: 'score-psi',
-    scope: 'model',
-    metric: 'psi',
-    windowDays: 7,
-    minRows: 500,
-    normal: { low: 0, high: 0.05, source: '20 accepted weeks' },
-    warn: 0.1,
-    critical: 0.25,
-    direction: 'above',
-    persistence: { k: 2, n: 3 },
-    exit: 0.07,
-    cooldownWindows: 7,
-    owner: 'group:risk',
-    action: { runbook: 'check the bureau feed', automation: 'hold_promotion' },
-  };
-  test('a complete one is valid', () => expect(parseAlert(alert)).toEqual({ kind: 'valid', alert }));
-  test.each(Object.keys(alert))('without %s it names the field', field => {
-    const { [field]: _, ...rest } = alert as Record<string, unknown>;
-    const parsed = parseAlert(rest);
-    expect(parsed.kind === 'invalid' ? parsed.problems.join('\n') : '').toMatch(field);
-  });
-  test('contradictions are named', () => {
-    const parsed = parseAlert({ ...alert, critical: 0.05, persistence: { k: 4, n: 3 } });
-    expect(parsed).toMatchObject({
-      kind: 'invalid',
-      problems: [/milder than warn/, /4 of 3/].map(pattern => expect.stringMatching(pattern)),
-    });
   });
 });

@@ -34,6 +34,40 @@ test('fills in every default of a minimal definition', () => {
   expect(definition.promote.rollout).toEqual([{ kind: 'direct' }]);
 });
 
+const alert = {
+  id: 'late-scores',
+  scope: 'model',
+  metric: 'quality',
+  min_rows: 500,
+  normal: { low: 0.75, high: 0.9, source: '20 accepted weeks' },
+  warn: 0.7,
+  critical: 0.65,
+  direction: 'below',
+  persistence: '2 of 3',
+  exit: 0.72,
+  cooldown: 2,
+  owner: 'group:risk',
+  action: { runbook: 'check the bureau feed', automation: 'block_training' },
+};
+const withAlert = (of: object) => project(`${minimal}monitor: { alerts: [${JSON.stringify(of)}] }\n`);
+
+test('reads an alert with every field', () => {
+  const { persistence, min_rows: minRows, cooldown: cooldownWindows, ...same } = alert;
+  const [read] = readDefinition(withAlert(alert), 'churn').monitor.alerts ?? [];
+  expect(read).toEqual({ ...same, minRows, cooldownWindows, persistence: { k: 2, n: 3 } });
+});
+
+test.each(Object.keys(alert))('an alert without %s is a mistake of the definition, and the field is named', field => {
+  const { [field]: _, ...rest } = alert as Record<string, unknown>;
+  expect(() => readDefinition(withAlert(rest), 'churn')).toThrow(new RegExp(`monitor\\.alerts.*${field}`));
+});
+
+test('an alert that contradicts itself is told', () => {
+  expect(() => readDefinition(withAlert({ ...alert, critical: 0.8 }), 'churn')).toThrow(
+    /models\/churn.yaml: monitor.alerts: alert late-scores: critical 0.8 is milder than warn 0.7/,
+  );
+});
+
 test('reads a holdout given as a share of the rows', () => {
   const definition = readDefinition(project(`${minimal}train: { holdout: 20% }\n`), 'churn');
   expect(definition.train).toMatchObject({ holdoutDays: 0, holdoutShare: 0.2 });

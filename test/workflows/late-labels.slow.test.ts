@@ -14,7 +14,24 @@ import { approveTrained, catalogOf, makeLateProject, makeWorld, model, start } f
 
 const first = '2025-01-31';
 const second = '2025-02-02';
-const extra = `monitor: { windows: 1d, quality: { min_rows: 100 } }
+/** An alert that any real model raises, so that what follows from it can be seen. */
+const extra = `monitor:
+  windows: 1d
+  quality: { min_rows: 100 }
+  alerts:
+    - id: not-perfect
+      scope: model
+      metric: quality
+      min_rows: 100
+      normal: { low: 0.99, high: 1, source: a dream }
+      warn: 0.98
+      critical: 0.97
+      direction: below
+      persistence: 1 of 1
+      exit: 0.985
+      cooldown: 0
+      owner: ana
+      action: { runbook: wake up, automation: hold_promotion }
 retrain: { when: [quality_below], cooldown: 7d }
 `;
 let root: string;
@@ -93,6 +110,26 @@ test('when the labels are mature the estimate is compared with them', limits, as
   // The day itself has no labels yet.
   expect(found.map(({ subject }) => subject['partition'])).toEqual(['2025-02-07', first]);
 });
+
+test(
+  'an alert opens with the first cohort that breaks it, is told with each decision, and holds promotions',
+  limits,
+  async () => {
+    const [before, decision] = (await catalogOf(project).decisions(model)).slice(-2);
+    expect(before?.alerts).toMatchObject([{ id: 'not-perfect', state: 'unknown', since: null }]);
+    expect(decision?.alerts).toMatchObject([{ id: 'not-perfect', state: 'critical', since: first, owner: 'ana' }]);
+    expect(decision?.reasons.at(-1)).toMatch(/^alert not-perfect is critical since 2025-01-31: .* ana: wake up$/);
+
+    const asOf = '2025-02-08';
+    const training = await start<TrainResult>(client, 'trainModel', workflowId.train(model, asOf), { model, asOf });
+    const trained = await training.result();
+    if (trained.kind !== 'qualified') throw new Error(`v2 did not qualify: ${JSON.stringify(trained)}`);
+    expect(await client.workflow.getHandle(trained.promotion).result()).toMatchObject({
+      kind: 'held',
+      reason: expect.stringMatching(/alert not-perfect is critical/),
+    });
+  },
+);
 
 test('labels that change later give new evidence beside the old', limits, async () => {
   const path = join(project.folder, `data/labels/date=${first}`, 'data_0.parquet');
