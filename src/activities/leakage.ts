@@ -11,7 +11,7 @@ import type { ModelDefinition } from '../domain/definition.ts';
 import type { CheckResult } from '../domain/evidence.ts';
 import { addDays, endOfPartition, isDate } from '../domain/time.ts';
 import { EngineFault, type FaultKind } from '../engine/fault.ts';
-import type { LabelledPartition, QueryResult } from '../engine/job.ts';
+import type { LabelledPartition, QueryJob, QueryResult } from '../engine/job.ts';
 import { rowShareSql } from '../engine/sql.ts';
 import { asOfSql, duplicatesSql, timesSql } from './leakage-sql.ts';
 import type { Work } from './long.ts';
@@ -27,7 +27,7 @@ const recomputedShare = 0.01;
 const recomputedRowsMin = 1_000;
 
 type LeakageInput = TrainingPlan & { readonly snapshot: FrozenSnapshot; readonly data: TrainingData };
-type Query = (sql: string, tables: Readonly<Record<string, readonly string[]>>) => Promise<QueryResult>;
+type Query = (sql: string, tables: QueryJob['tables']) => Promise<QueryResult>;
 
 /** Every check of leakage that the data allows; what cannot be looked at is said, not skipped. */
 export async function leakageChecks(services: Services, input: LeakageInput, work: Work): Promise<CheckResult[]> {
@@ -84,21 +84,15 @@ async function temporalChecks(
   { run, work }: Tools,
 ): Promise<CheckResult[]> {
   const { contract, data } = definition;
-  const readable = partitions.every(({ inputs }) =>
-    inputs.every(({ format = 'parquet', constants }) => format === 'parquet' && constants === undefined),
-  );
-  const dated = partitions.every(({ partition }) => isDate(partition));
-  if (!readable || !dated) {
-    const found = dated ? `the features are ${data.features.format}` : 'the partitions are no dates';
-    return [
-      checkResult('leakage_times', { status: 'not_applicable', reason: `${found}: prediction times are not known` }),
-    ];
+  if (!partitions.every(({ partition }) => isDate(partition))) {
+    const reason = 'the partitions are no dates: prediction times are not known';
+    return [checkResult('leakage_times', { status: 'not_applicable', reason })];
   }
   const late = { event: { rows: 0, leadHours: 0 }, known: { rows: 0, leadHours: 0 } };
   let rows = 0;
   for (const [index, { partition, inputs }] of partitions.entries()) {
     const time = predictionTimeOf(definition, partition) ?? '';
-    const found = await run(timesSql(contract, time), { features: inputs.map(({ path }) => path) });
+    const found = await run(timesSql(contract, time), { features: inputs });
     const [all, event, eventLead, known, knownLead] = found.rows[0] ?? [];
     rows += Number(all);
     late.event = worse(late.event, event, eventLead);
@@ -141,7 +135,7 @@ async function recompute(definition: ModelDefinition, partitions: readonly Label
       share === 1 || contract.keys.length === 0
         ? 'TRUE'
         : rowShareSql({ side: 'holdout', share, seed: definition.train.seed }, contract.keys);
-    const sources = { features: inputs.map(({ path }) => path), ...tables };
+    const sources = { features: inputs, ...tables };
     const cut = await cutSources(sources, contract.knownAt ?? '', run);
     const sql = asOfSql({
       contract,
@@ -162,11 +156,7 @@ async function recompute(definition: ModelDefinition, partitions: readonly Label
 }
 
 /** Those of the sources that say when a row became known. */
-async function cutSources(
-  sources: Readonly<Record<string, readonly string[]>>,
-  knownAt: string,
-  run: Query,
-): Promise<readonly string[]> {
+async function cutSources(sources: QueryJob['tables'], knownAt: string, run: Query): Promise<readonly string[]> {
   const cut: string[] = [];
   for (const [name, paths] of Object.entries(sources)) {
     const { columns } = await run('SELECT * FROM source LIMIT 0', { source: paths });
