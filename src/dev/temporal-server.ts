@@ -7,7 +7,6 @@
  */
 import { execFile } from 'node:child_process';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { promisify } from 'node:util';
@@ -16,6 +15,7 @@ import { type FindTemporalOptions, findTemporal, type TriedStep } from './find-t
 import { localTarget, type TemporalTarget } from './given-server.ts';
 import { isAlive, takeLock } from './lock.ts';
 import { prepareNamespace } from './namespace.ts';
+import { reservePort } from './port.ts';
 import { ServerProcess } from './server-process.ts';
 
 export interface OpenTemporalOptions {
@@ -121,8 +121,14 @@ async function startServer(options: OpenTemporalOptions, release: () => Promise<
   const found = await findTemporal({ log: options.log, ...options.find });
   const logFile = join(options.stateFolder, 'temporal.log');
   for (let attempt = 1; ; attempt += 1) {
-    const port = await freePort(options.port ?? 7233);
-    const uiPort = options.ui === false ? null : await freePort(options.port === 0 ? 0 : 8233);
+    const { cacheFolder } = options.find;
+    const rpc = await reservePort(options.port ?? 7233, cacheFolder);
+    const pages = options.ui === false ? null : await reservePort(options.port === 0 ? 0 : 8233, cacheFolder);
+    const [port, uiPort] = [rpc.port, pages?.port ?? null];
+    const releasePorts = async () => {
+      await rpc.release();
+      await pages?.release();
+    };
     const target = localTarget(`127.0.0.1:${port}`, options.namespace);
     const ui = uiPort === null ? null : `http://127.0.0.1:${uiPort}`;
     const { executable, tried } = found;
@@ -140,13 +146,15 @@ async function startServer(options: OpenTemporalOptions, release: () => Promise<
       await prepareNamespace(target, { retentionDays: options.retentionDays ?? 90 });
     } catch (error) {
       await server.stop();
-      // Between finding a free port and using it another process may have taken it.
+      await releasePorts();
+      // Between finding a free port and using it a program that is not ours may have taken it.
       if (attempt === startsMax) throw error;
       options.log('temporal: the server did not start; trying once more on other ports');
       continue;
     }
     const close = async () => {
       await server.stop();
+      await releasePorts();
       await rm(join(options.stateFolder, recordFile), { force: true });
       await release();
     };
@@ -213,22 +221,6 @@ async function untilServing(target: TemporalTarget, ended: () => string | null, 
       await sleep(50);
     }
   }
-}
-
-/** The wanted port when it is free, else any free one. */
-export async function freePort(wanted: number): Promise<number> {
-  return (await tryPort(wanted)) ?? (await tryPort(0)) ?? wanted;
-}
-
-async function tryPort(port: number): Promise<number | null> {
-  return await new Promise(resolve => {
-    const server = createServer();
-    server.once('error', () => resolve(null));
-    server.listen({ port, host: '127.0.0.1', exclusive: true }, () => {
-      const address = server.address();
-      server.close(() => resolve(typeof address === 'object' && address !== null ? address.port : null));
-    });
-  });
 }
 
 /** The server that an `almanac up` of this project started and that still lives, or null. */

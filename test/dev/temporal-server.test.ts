@@ -6,7 +6,8 @@ import { Connection } from '@temporalio/client';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 import { readEnvironment } from '../../src/config/environment.ts';
 import { takeLock } from '../../src/dev/lock.ts';
-import { freePort, openTemporal } from '../../src/dev/temporal-server.ts';
+import { reservePort } from '../../src/dev/port.ts';
+import { openTemporal } from '../../src/dev/temporal-server.ts';
 import { searchAttributes } from '../../src/domain/ids.ts';
 import { until } from '../support/temporal.ts';
 
@@ -17,10 +18,10 @@ beforeEach(async () => {
 afterEach(async () => await rm(folder, { recursive: true, force: true }));
 
 const log = () => {};
-const open = () => {
+const open = ({ stateFolder = folder, port = 0 } = {}) => {
   const { path, cacheFolder } = readEnvironment();
   const find = { path, cacheFolder, log };
-  return openTemporal({ given: null, namespace: 'default', stateFolder: folder, find, log, port: 0, ui: false });
+  return openTemporal({ given: null, namespace: 'default', stateFolder, find, log, port, ui: false });
 };
 
 test('a second start on the same database finds what it needs prepared, and keeps workflows longer than a day', async () => {
@@ -55,6 +56,35 @@ test('a server that was killed comes back on the same address', async () => {
   }
 });
 
+/** Both would find the port free, and the loser would talk to the winner's server. */
+test('a port that is about to be used is not given to another, in this process or the next', async () => {
+  const first = await reservePort(0, folder);
+  const second = await reservePort(first.port, folder);
+  expect(second.port).not.toBe(first.port);
+  await first.release();
+  await writeFile(join(folder, 'ports', `${first.port}.lock`), `${process.ppid}\n`);
+  const third = await reservePort(first.port, folder);
+  expect(third.port).not.toBe(first.port);
+  await writeFile(join(folder, 'ports', `${first.port}.lock`), '999999999\n');
+  const fourth = await reservePort(first.port, folder);
+  expect(fourth.port).toBe(first.port);
+  for (const one of [second, third, fourth]) await one.release();
+});
+
+test('two servers that start at once are two servers', { timeout: 60_000 }, async () => {
+  const port = await reservePort(0, folder);
+  await port.release();
+  const [one, other] = await Promise.all(
+    ['one', 'other'].map(name => open({ stateFolder: join(folder, name), port: port.port })),
+  );
+  try {
+    expect(one?.target.address).not.toBe(other?.target.address);
+    expect(one?.pid()).not.toBe(other?.pid());
+  } finally {
+    await Promise.all([one?.close(), other?.close()]);
+  }
+});
+
 test('a port that is taken is not taken twice', async () => {
   const taken = createServer();
   const port = await new Promise<number>(resolve => {
@@ -63,7 +93,9 @@ test('a port that is taken is not taken twice', async () => {
       resolve(typeof address === 'object' && address !== null ? address.port : 0);
     });
   });
-  expect(await freePort(port)).not.toBe(port);
+  const reserved = await reservePort(port, folder);
+  expect(reserved.port).not.toBe(port);
+  await reserved.release();
   taken.close();
 });
 
