@@ -1,5 +1,4 @@
 /** Retention: superseded generations whose time is over, files that no reader may want, and documents by kind. */
-import type { Catalog } from '../storage/catalog.ts';
 import { collectUntilQuiet } from '../storage/collector.ts';
 import { finishErasures } from '../storage/erasure.ts';
 import { keys } from '../storage/keys.ts';
@@ -47,7 +46,9 @@ export function createRetention(services: Services): Pick<DataActivities, 'retai
 async function neededDocuments({ catalog }: Services): Promise<ReadonlySet<string>> {
   const needed = new Set<string>();
   for (const { model } of await catalog.models()) {
-    for (const digest of await servingProfiles(catalog, model)) needed.add(keys.document('profile', digest));
+    for (const { profile } of await catalog.servingVersions(model)) {
+      if (profile !== null) needed.add(keys.document('profile', profile));
+    }
     const newest = new Map<string, { readonly plan: string | null; readonly profiles: readonly string[] }>();
     for (const { partition, ended } of await catalog.jobs(model)) {
       if (ended?.outcome === 'committed') newest.set(partition, ended);
@@ -58,14 +59,4 @@ async function neededDocuments({ catalog }: Services): Promise<ReadonlySet<strin
     }
   }
   return needed;
-}
-
-async function servingProfiles(catalog: Catalog, model: string): Promise<readonly string[]> {
-  const { champion, shadow, share } = await catalog.deployment(model);
-  const profiles: string[] = [];
-  for (const served of [champion, shadow, share]) {
-    const profile = served === null ? null : (await catalog.version(model, served.version)).profile;
-    if (profile !== null) profiles.push(profile);
-  }
-  return profiles;
 }

@@ -179,10 +179,7 @@ async function rewrite(desk: Desk, table: PredictionsTable, current: GenerationS
 async function servingObjects({ catalog, definitions }: Desk): Promise<ReadonlyMap<string, string>> {
   const serving = new Map<string, string>();
   for (const { model } of definitions) {
-    const { champion, shadow, share } = await catalog.deployment(model);
-    for (const served of [champion, shadow, share]) {
-      if (served === null) continue;
-      const version = await catalog.version(model, served.version);
+    for (const version of await catalog.servingVersions(model)) {
       const { files } = await catalog.bundle(version.bundle);
       const objects = [
         keys.document('bundle', version.bundle),
@@ -191,7 +188,7 @@ async function servingObjects({ catalog, definitions }: Desk): Promise<ReadonlyM
         ...(version.baseline === null ? [] : [keys.document('baseline', version.baseline)]),
         ...files.map(({ sha256 }) => keys.artifact(sha256)),
       ];
-      for (const object of objects) serving.set(object, `${model} v${served.version}`);
+      for (const object of objects) serving.set(object, `${model} v${version.number}`);
     }
   }
   return serving;

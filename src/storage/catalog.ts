@@ -241,6 +241,13 @@ export class Catalog {
     return currentDeployment(await this.#deploymentChanges(model));
   }
 
+  /** All versions that rows are scored with now: the champion, a shadow, one with a share of the keys. */
+  async servingVersions(model: string): Promise<readonly ModelVersion[]> {
+    const { champion, shadow, share } = await this.deployment(model);
+    const served = [champion, shadow, share].filter(one => one !== null);
+    return await Promise.all(served.map(({ version }) => this.version(model, version)));
+  }
+
   /** All entries of the deployment log with their numbers and times, oldest first. */
   deploymentHistory(model: string): Promise<readonly LogEntry<DeploymentChange>[]> {
     return this.#log(model, 'deployment').read();
