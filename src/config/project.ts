@@ -2,8 +2,8 @@
 import { existsSync } from 'node:fs';
 import { isAbsolute, join, resolve } from 'node:path';
 import { z } from 'zod';
+import { days } from './definition-schema.ts';
 import { type Environment, readEnvironment } from './environment.ts';
-import { days } from './model-definition.ts';
 import { ConfigurationError, readYamlFile, section } from './yaml-file.ts';
 
 export interface Project {
