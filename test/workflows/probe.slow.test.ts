@@ -40,9 +40,10 @@ test('a cohort is compared with a probe, and the evidence and the decision say h
     expect(await run.result()).toMatchObject({ kind: 'decided', conclusion: 'nothing' });
 
     const catalog = catalogOf(project);
-    const [entry] = await catalog.evidenceList(model, { kind: 'quality' });
+    const recorded = await catalog.evidenceList(model, { kind: 'quality' });
+    const entry = recorded.find(({ subject }) => subject.partition === asOf);
     const evidence = await catalog.evidence(entry?.digest ?? '');
-    expect(evidence.subject).toMatchObject({ partition: '2025-01-31', version: '1' });
+    expect(evidence.subject).toMatchObject({ partition: asOf, version: '1' });
     const compared = evidence.checks.find(({ check }) => check === 'behind_probe');
     // The world of this test does not change: a model of a few more days is no better than the champion.
     expect(compared).toMatchObject({ status: 'pass', rows: 1_000, limit: -0.02 });
