@@ -37,13 +37,6 @@ export interface ChainFormat<Entry extends Linked> {
   parse(text: string, number: number): Entry;
 }
 
-export interface Slot<Entry> {
-  readonly number: number;
-  readonly entry: Entry;
-  /** SHA-256 of the entry's bytes. */
-  readonly hash: string;
-}
-
 export interface Draft {
   /** The number the entry will have, and the hash it must carry. */
   readonly number: number;
@@ -51,7 +44,7 @@ export interface Draft {
 }
 
 export type Appended<Entry> =
-  | { readonly kind: 'appended'; readonly slot: Slot<Entry> }
+  | { readonly kind: 'appended'; readonly entry: Entry }
   /** The decision was not to write. */
   | { readonly kind: 'declined' };
 
@@ -68,8 +61,10 @@ const segmentsAhead = 16;
 export class Chain<Entry extends Linked> {
   readonly #store: ObjectStore;
   readonly #format: ChainFormat<Entry>;
-  /** Verified entries; they never change, so a chain that stays open reads each only once. */
-  readonly #slots: Slot<Entry>[] = [];
+  /** Verified entries by number; they never change, so a chain that stays open reads each only once. */
+  readonly #entries: Entry[] = [];
+  /** SHA-256 of the bytes of the last of them: what the next must carry. */
+  #lastHash: string | null = null;
   /** Entries that are copied into segments; the texts of all later ones wait in `#tailTexts`. */
   #segmentsEnd = 0;
   readonly #tailTexts: string[] = [];
@@ -85,16 +80,16 @@ export class Chain<Entry extends Linked> {
   }
 
   /** All entries, verified; those of earlier calls are not read again. Throws `StorageFault`. */
-  read(): Promise<readonly Slot<Entry>[]> {
-    return this.#inTurn(() => this.#read());
+  read(): Promise<readonly Entry[]> {
+    return this.#inTurn(async () => (await this.#read()).slice());
   }
 
-  async #read(): Promise<readonly Slot<Entry>[]> {
+  async #read(): Promise<readonly Entry[]> {
     if (this.#state === 'new') await this.#readSegments();
     await this.#walk();
     if (this.#state === 'new') await this.#refuseGap();
     this.#state = 'open';
-    return this.#slots;
+    return this.#entries;
   }
 
   /**
@@ -102,30 +97,30 @@ export class Chain<Entry extends Linked> {
    * same text for the same draft, or null when there is nothing to write.
    */
   append(
-    propose: (slots: readonly Slot<Entry>[], draft: Draft) => string | null,
+    propose: (entries: readonly Entry[], draft: Draft) => string | null,
     commit: string,
   ): Promise<Appended<Entry>> {
     return this.#inTurn(() => this.#shared.inTurn(() => this.#append(propose, commit)));
   }
 
   async #append(
-    propose: (slots: readonly Slot<Entry>[], draft: Draft) => string | null,
+    propose: (entries: readonly Entry[], draft: Draft) => string | null,
     commit: string,
   ): Promise<Appended<Entry>> {
     let unclear = '';
     let offered: { readonly number: number; readonly text: string } | undefined;
     for (let attempt = 0; attempt < attemptsMax; attempt += 1) {
-      const slots = await this.#read();
-      const number = slots.length;
+      const entries = await this.#read();
+      const number = entries.length;
       if (offered !== undefined && number > offered.number) {
         // The slot is taken: by an earlier try of this very call whose answer was lost, or by someone else.
-        const own = slots[offered.number];
-        if (own?.entry.commit === commit) return { kind: 'appended', slot: own };
+        const own = entries[offered.number];
+        if (own?.commit === commit) return { kind: 'appended', entry: own };
         attempt = 0;
       }
       // While the slot stays free it is offered the same bytes, since a first try may still arrive.
       if (offered?.number !== number) {
-        const text = propose(slots, { number, prevHash: slots.at(-1)?.hash ?? null });
+        const text = propose(entries, { number, prevHash: this.#lastHash });
         if (text === null) return { kind: 'declined' };
         offered = { number, text };
       }
@@ -133,9 +128,9 @@ export class Chain<Entry extends Linked> {
       const answer = await this.#store.putIfAbsent(key, new TextEncoder().encode(offered.text));
       switch (answer.kind) {
         case 'applied': {
-          const slot = this.#accept(number, offered.text);
+          const entry = this.#accept(number, offered.text);
           await this.#writeSegments();
-          return { kind: 'appended', slot };
+          return { kind: 'appended', entry };
         }
         case 'not_applied':
           if (answer.reason === 'refused') throw notWritten(key, answer.detail);
@@ -159,7 +154,7 @@ export class Chain<Entry extends Linked> {
   async #walk(): Promise<void> {
     for (let width = 1; ; width = Math.min(width * 4, windowMax)) {
       this.#acceptShared();
-      const from = this.#slots.length;
+      const from = this.#entries.length;
       const numbers = Array.from({ length: width }, (_, index) => from + index);
       const texts = await Promise.all(numbers.map(number => this.#readText(this.#format.entryKey(number))));
       for (const [index, text] of texts.entries()) {
@@ -172,7 +167,7 @@ export class Chain<Entry extends Linked> {
   /** Takes over what other chains of this process have read or written; the first entry that does not fit is fetched. */
   #acceptShared(): void {
     for (;;) {
-      const number = this.#slots.length;
+      const number = this.#entries.length;
       const text = this.#shared.text(number);
       if (text === undefined) return;
       try {
@@ -208,15 +203,16 @@ export class Chain<Entry extends Linked> {
     }
   }
 
-  #accept(number: number, text: string): Slot<Entry> {
-    const slot = this.#parse(number, text, this.#slots.at(-1)?.hash ?? null);
-    this.#slots.push(slot);
+  #accept(number: number, text: string): Entry {
+    const entry = this.#parse(number, text);
+    this.#entries.push(entry);
+    this.#lastHash = sha256(text);
     this.#tailTexts.push(text);
     this.#shared.verified(number, text);
-    return slot;
+    return entry;
   }
 
-  #parse(number: number, text: string, prevHash: string | null): Slot<Entry> {
+  #parse(number: number, text: string): Entry {
     const key = this.#format.entryKey(number);
     let entry: Entry;
     try {
@@ -226,18 +222,18 @@ export class Chain<Entry extends Linked> {
       const found = error instanceof Error ? error.message : String(error);
       throw new StorageFault('corrupt', key, `${found}. Nothing was changed; run \`almanac audit verify\``);
     }
-    if (entry.prevHash !== prevHash) {
+    if (entry.prevHash !== this.#lastHash) {
       const message =
-        `expected to follow an entry with hash ${prevHash ?? '(none)'}, found ${entry.prevHash ?? '(none)'}: ` +
+        `expected to follow an entry with hash ${this.#lastHash ?? '(none)'}, found ${entry.prevHash ?? '(none)'}: ` +
         'this entry or the one before was changed. Nothing was written; run `almanac audit verify`';
       throw new StorageFault('corrupt', key, message);
     }
-    return { number, entry, hash: sha256(text) };
+    return entry;
   }
 
   /** An entry beyond the end means that one in between is lost; writing into the gap would rewrite the past. */
   async #refuseGap(): Promise<void> {
-    const end = this.#slots.length;
+    const end = this.#entries.length;
     const page = await this.#store.list(`${this.#format.name}/`, {
       after: this.#format.entryKey(end),
       limit: 4,
@@ -248,7 +244,7 @@ export class Chain<Entry extends Linked> {
     if (beyond === undefined) return;
     // Others may have appended meanwhile.
     await this.#walk();
-    if (this.#slots.length > end) return;
+    if (this.#entries.length > end) return;
     const message =
       `entry ${end} is absent while entry ${beyond} exists. The log has a gap and is not written to; restore ` +
       `${this.#format.entryKey(end)} from a backup, then run \`almanac audit verify\``;
@@ -263,17 +259,15 @@ export class Chain<Entry extends Linked> {
    */
   async #readSegments(): Promise<void> {
     const ahead: Promise<readonly string[] | null>[] = [];
-    let nextFirst = this.#slots.length;
+    let nextFirst = this.#entries.length;
     for (let width = 1; ; width = Math.min(width * 2, segmentsAhead)) {
       while (ahead.length < width) {
         ahead.push(this.#fetchSegment(nextFirst));
         nextFirst += segmentLength;
       }
       const texts = await ahead.shift();
-      const slots = texts == null ? null : this.#parseSegment(this.#slots.length, texts);
-      if (slots === null) break;
-      for (const slot of slots) this.#slots.push(slot);
-      this.#segmentsEnd = this.#slots.length;
+      if (texts == null || !this.#acceptSegment(texts)) break;
+      this.#segmentsEnd = this.#entries.length;
       // Lets the fetches behind this one take their next step, and a worker send its heartbeat.
       await setImmediate();
     }
@@ -287,33 +281,31 @@ export class Chain<Entry extends Linked> {
   }
 
   /**
-   * The segment's own digest vouches for its bytes, so that its entries need not be hashed one by one: each is known by the
-   * hash its successor names. Whether the copies say what the entries say is for the audit.
+   * The segment's own digest vouches for its bytes, so that its entries need not be hashed one by one: each names the hash of
+   * the one before. Whether the copies say what the entries say is for the audit.
    */
-  #parseSegment(first: number, texts: readonly string[]): readonly Slot<Entry>[] | null {
-    if (texts.length !== segmentLength) return null;
+  #acceptSegment(texts: readonly string[]): boolean {
+    if (texts.length !== segmentLength) return false;
+    const first = this.#entries.length;
     const entries: Entry[] = [];
     try {
       for (const [index, entryText] of texts.entries()) entries.push(this.#format.parse(entryText, first + index));
     } catch {
-      return null;
+      return false;
     }
-    if (entries[0]?.prevHash !== (this.#slots.at(-1)?.hash ?? null)) return null;
-    const lastHash = sha256(texts.at(-1) ?? '');
-    return entries.map((entry, index) => ({
-      number: first + index,
-      entry,
-      hash: entries[index + 1]?.prevHash ?? lastHash,
-    }));
+    if (entries[0]?.prevHash !== this.#lastHash) return false;
+    for (const entry of entries) this.#entries.push(entry);
+    this.#lastHash = sha256(texts.at(-1) ?? '');
+    return true;
   }
 
   /** A segment is a copy: its last entry must be the one that really stands in the chain. */
   async #confirmSegments(): Promise<void> {
-    const last = this.#slots.at(-1);
-    if (last === undefined) return;
-    const text = await this.#readText(this.#format.entryKey(last.number));
-    if (text !== null && sha256(text) === last.hash) return;
-    this.#slots.length = 0;
+    if (this.#entries.length === 0) return;
+    const text = await this.#readText(this.#format.entryKey(this.#entries.length - 1));
+    if (text !== null && sha256(text) === this.#lastHash) return;
+    this.#entries.length = 0;
+    this.#lastHash = null;
     this.#segmentsEnd = 0;
   }
 

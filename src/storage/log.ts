@@ -2,7 +2,7 @@
  * A log: numbered JSON entries in a chain, each with a commit id and a schema version. Readers fold it; whoever loses the
  * race for the next number reads again and decides again.
  */
-import { Chain, type ChainFormat, type Linked } from './chain.ts';
+import { type Appended, Chain, type ChainFormat, type Linked } from './chain.ts';
 import { canonicalJson } from './digest.ts';
 import { StorageFault } from './fault.ts';
 import { keys } from './keys.ts';
@@ -27,11 +27,6 @@ export interface LogSchema<Body> {
   readonly body?: Body;
 }
 
-export type LogAppend<Body> =
-  | { readonly kind: 'appended'; readonly entry: LogEntry<Body> }
-  /** `decide` returned null: there was nothing to write. */
-  | { readonly kind: 'declined' };
-
 export class Log<Body> {
   readonly #chain: Chain<LogEntry<Body>>;
   readonly #ports: StoragePorts;
@@ -44,8 +39,8 @@ export class Log<Body> {
   }
 
   /** All entries in order, verified. A log that was never written to is empty. Throws `StorageFault`. */
-  async read(): Promise<readonly LogEntry<Body>[]> {
-    return (await this.#chain.read()).map(slot => slot.entry);
+  read(): Promise<readonly LogEntry<Body>[]> {
+    return this.#chain.read();
   }
 
   /**
@@ -53,16 +48,15 @@ export class Log<Body> {
    * lost race it is asked again with the winner's entry in the list. Safe to run twice when `decide` recognises its own
    * earlier entry and returns null.
    */
-  async append(decide: (entries: readonly LogEntry<Body>[]) => Body | null): Promise<LogAppend<Body>> {
+  async append(decide: (entries: readonly LogEntry<Body>[]) => Body | null): Promise<Appended<LogEntry<Body>>> {
     const commit = this.#ports.random.id();
-    const appended = await this.#chain.append((slots, draft) => {
-      const body = decide(slots.map(slot => slot.entry));
+    return await this.#chain.append((entries, draft) => {
+      const body = decide(entries);
       if (body === null) return null;
       const at = this.#ports.clock.now().toISOString();
       const schema = `${this.#schema.name}/${this.#schema.version}`;
       return `${canonicalJson({ schema, ...draft, commit, at, body })}\n`;
     }, commit);
-    return appended.kind === 'appended' ? { kind: 'appended', entry: appended.slot.entry } : appended;
   }
 }
 
@@ -82,8 +76,9 @@ function parseEntry<Body>(text: string, expected: Expected<Body>): LogEntry<Body
   const entry: unknown = JSON.parse(text);
   if (!isEnvelope(entry)) throw new Error('the entry lacks one of schema, number, prevHash, commit, at, body');
   if (entry.number !== expected.number) throw new Error(`the entry calls itself number ${entry.number}`);
-  const { number, prevHash, commit, at } = entry;
-  return { number, prevHash, commit, at, body: upgraded(entry, expected) };
+  // The schema's name and version say what the body is; it was written by this code from that type.
+  if (entry.schema === expected.current) return entry as LogEntry<Body>;
+  return { ...entry, body: upgraded(entry, expected) };
 }
 
 interface Expected<Body> {
@@ -115,8 +110,6 @@ function isEnvelope(value: unknown): value is Envelope {
 }
 
 function upgraded<Body>(entry: Envelope, { prefix, schema, current }: Expected<Body>): Body {
-  // The schema's name and version say what the body is; it was written by this code from that type.
-  if (entry.schema === current) return entry.body as Body;
   const key = keys.logEntry(prefix, entry.number);
   const [name, written] = entry.schema.split('/');
   const version = Number(written);

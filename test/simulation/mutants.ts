@@ -3,7 +3,7 @@
  * no longer found fails the build of the mutant, so that the list cannot rot unnoticed.
  */
 // biome-ignore-all lint/suspicious/noTemplateCurlyInString: the replaced text is code with template strings in it.
-import { cp, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import type { Implementation } from './implementation.ts';
@@ -48,7 +48,7 @@ export const mutants: readonly Mutant[] = [
     name: 'advances past a slot it has not seen taken',
     seeds: 2000,
     edits: [
-      { file: chain, find: 'const number = slots.length;', replace: 'const number = slots.length + skipped;' },
+      { file: chain, find: 'const number = entries.length;', replace: 'const number = entries.length + skipped;' },
       {
         file: chain,
         find: "let unclear = '';\n    let offered",
@@ -57,9 +57,8 @@ export const mutants: readonly Mutant[] = [
       { file: chain, find: "        case 'unknown':\n", replace: "        case 'unknown':\n          skipped = 1;\n" },
       {
         file: chain,
-        find: 'const slot = this.#accept(number, offered.text);',
-        replace:
-          'const slot = { number, entry: this.#format.parse(offered.text, number), hash: sha256(offered.text) };',
+        find: 'const entry = this.#accept(number, offered.text);',
+        replace: 'const entry = this.#format.parse(offered.text, number);',
       },
     ],
   },
@@ -144,9 +143,9 @@ export const mutants: readonly Mutant[] = [
     edits: [
       {
         file: chain,
-        find: "if (own?.entry.commit === commit) return { kind: 'appended', slot: own };",
+        find: "if (own?.commit === commit) return { kind: 'appended', entry: own };",
         replace:
-          "if (own?.entry.commit === commit) throw new StorageFault('conflict', this.#format.name, 'someone else holds it');",
+          "if (own?.commit === commit) throw new StorageFault('conflict', this.#format.name, 'someone else holds it');",
       },
     ],
   },
@@ -221,9 +220,7 @@ export const mutants: readonly Mutant[] = [
 export async function loadMutant(mutant: Mutant, folder: string): Promise<Implementation> {
   const copy = join(folder, mutant.name.replaceAll(/[^a-z]+/g, '-'));
   await rm(copy, { recursive: true, force: true });
-  await mkdir(copy, { recursive: true });
-  for (const part of ['storage', 'domain', 'activities'])
-    await cp(new URL(`../../src/${part}/`, import.meta.url), join(copy, part), { recursive: true });
+  await cp(new URL('../../src/', import.meta.url), copy, { recursive: true });
   for (const edit of mutant.edits) {
     const path = join(copy, edit.file);
     const text = await readFile(path, 'utf8');

@@ -6,7 +6,7 @@
  *     <root>/_delta_log/00000000000000000007.json       the decision (see `actions.ts`, rules in `state.ts`)
  *     <root>/partition=2026-01-31/g2-c0-1-<id>.parquet   generation 2, chunk 0, attempt 1
  */
-import { Chain, type ChainFormat, type Slot } from '../chain.ts';
+import { Chain, type ChainFormat } from '../chain.ts';
 import { Documents } from '../documents.ts';
 import { StorageFault } from '../fault.ts';
 import { keys, partFilePath } from '../keys.ts';
@@ -208,7 +208,7 @@ export class PredictionsTable {
    */
   async snapshot(at: { readonly version?: number; readonly asOf?: string } = {}): Promise<TableSnapshot> {
     const present = await this.state();
-    const commits = (await this.#chain.read()).map(slot => slot.entry);
+    const commits = await this.#chain.read();
     const version = at.version ?? versionAsOf(commits, at.asOf) ?? present.version;
     if (present.version < 0)
       throw new StorageFault('missing', this.root, 'the table does not exist yet: nothing was committed');
@@ -224,7 +224,7 @@ export class PredictionsTable {
 
   /** Every decision, oldest first. */
   async history(): Promise<readonly TableCommit[]> {
-    return (await this.#chain.read()).map(slot => slot.entry);
+    return await this.#chain.read();
   }
 
   /** Highest generation of a partition that was committed or given up; 0 when there is none. */
@@ -270,8 +270,8 @@ export class PredictionsTable {
     decide: (state: TableState) => { decision: Decision; actions: (timestamp: number) => readonly Action[] } | null,
   ): Promise<TableCommit | null> {
     const commit = this.#ports.random.id();
-    const appended = await this.#chain.append((slots, draft) => {
-      const state = this.#fold(slots);
+    const appended = await this.#chain.append((commits, draft) => {
+      const state = this.#fold(commits);
       const decided = decide(state);
       if (decided === null) return null;
       // Time travel by time needs times that grow, whatever the writers' clocks say.
@@ -280,12 +280,12 @@ export class PredictionsTable {
       const { number: version, prevHash } = draft;
       return writeCommit({ version, prevHash, commit, timestamp, decision, actions: actions(timestamp) });
     }, commit);
-    return appended.kind === 'appended' ? appended.slot.entry : null;
+    return appended.kind === 'appended' ? appended.entry : null;
   }
 
   /** Continues the fold where the last call left it: entries never change. */
-  #fold(slots: readonly Slot<TableCommit>[]): TableState {
-    for (const slot of slots.slice(this.#state.version + 1)) this.#state.apply(slot.entry);
+  #fold(commits: readonly TableCommit[]): TableState {
+    for (const commit of commits.slice(this.#state.version + 1)) this.#state.apply(commit);
     return this.#state;
   }
 
