@@ -1,5 +1,7 @@
 /** How activities record evidence: checks become a verdict and the reasons for it. */
+import { checkResult } from '../checks/result.ts';
 import { type CheckResult, type Evidence, foldVerdict } from '../domain/evidence.ts';
+import { EngineFault, type FaultKind } from '../engine/fault.ts';
 import type { Services } from './services.ts';
 import type { EvidenceSummary } from './types.ts';
 
@@ -23,6 +25,22 @@ export async function recordEvidence(
 export function summaryOf(digest: string, { kind, verdict, reasons }: Evidence): EvidenceSummary {
   return { digest, kind, verdict, reasons: reasons.slice(0, reasonsInSummary) };
 }
+
+/** What the data makes impossible is an answer of that check alone; anything else flies. */
+export async function guarded(
+  check: string,
+  judge: () => Promise<readonly CheckResult[]>,
+): Promise<readonly CheckResult[]> {
+  try {
+    return await judge();
+  } catch (error) {
+    if (!(error instanceof EngineFault) || !unusable.includes(error.kind)) throw error;
+    return [checkResult(check, { status: 'error', reason: `${check} could not be looked at: ${error.message}` })];
+  }
+}
+
+/** The rows or the SQL of the definition, not the machine. */
+const unusable: readonly FaultKind[] = ['bad_input', 'bad_job', 'failed'];
 
 /** What is wrong, the worst first. */
 function reasonsOf(checks: readonly CheckResult[]): readonly string[] {

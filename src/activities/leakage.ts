@@ -10,9 +10,9 @@ import { featureColumns } from '../domain/contract.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import type { CheckResult } from '../domain/evidence.ts';
 import { addDays, endOfPartition, isDate } from '../domain/time.ts';
-import { EngineFault, type FaultKind } from '../engine/fault.ts';
 import type { LabelledPartition, QueryJob, QueryResult } from '../engine/job.ts';
 import { rowShareSql } from '../engine/sql.ts';
+import { guarded } from './evidence.ts';
 import { asOfSql, duplicatesSql, timesSql } from './leakage-sql.ts';
 import type { Work } from './long.ts';
 import { inScratch, type Services } from './services.ts';
@@ -47,19 +47,6 @@ export async function leakageChecks(services: Services, input: LeakageInput, wor
     ];
   });
 }
-
-/** What the data makes impossible is an answer of that check alone; anything else flies. */
-async function guarded(check: string, judge: () => Promise<CheckResult[]>): Promise<CheckResult[]> {
-  try {
-    return await judge();
-  } catch (error) {
-    if (!(error instanceof EngineFault) || !unusable.includes(error.kind)) throw error;
-    return [checkResult(check, { status: 'error', reason: `${check} could not be looked at: ${error.message}` })];
-  }
-}
-
-/** The rows or the SQL of the transform, not the machine. */
-const unusable: readonly FaultKind[] = ['bad_input', 'bad_job', 'failed'];
 
 interface Tools {
   readonly run: Query;

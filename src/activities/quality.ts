@@ -3,29 +3,23 @@
  * revised. A cohort is what one version served in one window; each look at it is evidence of its own.
  */
 import { createHash } from 'node:crypto';
-import { join } from 'node:path';
 import { compareWithTruth } from '../checks/estimate.ts';
 import { judgeQuality as judgeQualityOf, judgeRevision } from '../checks/quality.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import type { CheckResult, Evidence } from '../domain/evidence.ts';
 import type { Job } from '../domain/job.ts';
 import { addDays, endOfPartition, isDate } from '../domain/time.ts';
-import { identifier, literal } from '../engine/sql.ts';
-import type { TableFile } from '../inputs/input-tables.ts';
 import { estimateWindow } from './estimate.ts';
 import { recordEvidence } from './evidence.ts';
-import { PermanentFault } from './fault.ts';
-import { pinOf } from './inputs.ts';
+import { judgeArrival } from './label-arrival.ts';
 import type { Work } from './long.ts';
 import { judgeByProbe } from './probe.ts';
 import { newestJobs, partitionsOfWindow, planOf } from './scored-windows.ts';
-import { inScratch, predictionsOf, type Services } from './services.ts';
-import { instantOf, labelSource } from './snapshot.ts';
+import { labelFiles, type ServedScores, servedScores } from './served-labels.ts';
+import type { Services } from './services.ts';
+import { instantOf } from './snapshot.ts';
 import type { EvidenceSummary } from './types.ts';
 
-const queryMs = 30 * 60_000;
-/** Scores are compared on this grid: 10,000 different values keep the answer small and move an AUC by less than 1e-4. */
-const scoreDigits = 4;
 /** Labels that change in windows further back than this change nothing any more. */
 const revisedWindowsMax = 10;
 
@@ -64,6 +58,8 @@ export async function judgeQuality(
   if (last === undefined) return summaries;
 
   const window = partitionsOfWindow(known, last, definition.monitor.windowDays);
+  const arrival = await judgeArrival(services, { definition, model, partition, jobs, window, asOf }, work);
+  summaries.push(...arrival.summaries);
   const cohorts = await cohortsOf(services, { definition, model, jobs, window, asOf });
   for (const cohort of cohorts) {
     const checks = await judgeCohort(services, cohort, work);
@@ -72,7 +68,7 @@ export async function judgeQuality(
     const promised = await estimateOf(services, cohort);
     const truth = checks.find(({ check }) => check === 'quality');
     const kept = promised === null || truth === undefined ? [] : compareWithTruth(promised, truth);
-    summaries.push(await recordCohort(services, cohort, [...checks, ...compared, ...kept]));
+    summaries.push(await recordCohort(services, cohort, [...checks, ...arrival.checks, ...compared, ...kept]));
   }
   const earlier = known.filter(name => name < last);
   return [...summaries, ...(await judgeRevised(services, { definition, model, jobs, known: earlier, asOf }, work))];
@@ -111,7 +107,7 @@ async function judgeCohort(services: Services, cohort: Cohort, work: Work): Prom
   const { metric, min, minRows } = definition.monitor.quality;
   const rows: ServedScores[] = [];
   for (const { partition } of members) {
-    rows.push(await joinLabels(services, cohort, partition, work));
+    rows.push(await servedScores(services, cohort, partition, work));
     work.report({ done: rows.length, total: members.length, unit: 'partitions' });
   }
   const labels = joined(rows.map(part => part.labels));
@@ -193,8 +189,8 @@ async function judgeRevised(
     if (cohort === undefined || cohort.labels === before.subject['labels']) continue;
     if (subjectOf(cohort).window !== window) continue;
     const checks = await judgeCohort(services, cohort, work);
-    // The probe's comparison stands: it would be trained again for a few labels.
-    const compared = before.checks.filter(({ check }) => check === 'behind_probe');
+    // The probe's comparison stands: it would be trained again for a few labels. So does how the labels came at first.
+    const compared = before.checks.filter(({ check }) => check === 'behind_probe' || check === 'label_arrival');
     summaries.push(await recordCohort(services, cohort, [...checks, ...compared, ...judgeRevision(before, checks)]));
   }
   return summaries;
@@ -207,14 +203,6 @@ async function newestOfCohorts({ catalog }: Services, model: string): Promise<re
     if (subject['labels'] !== undefined) newest.set(`${subject['window']}/${subject['version']}`, digest);
   }
   return await Promise.all([...newest.values()].slice(-revisedWindowsMax).map(digest => catalog.evidence(digest)));
-}
-
-async function labelFiles(
-  { inputs }: Services,
-  { data }: ModelDefinition,
-  partition: string,
-): Promise<readonly TableFile[]> {
-  return data.labels === null ? [] : await inputs.files(data.labels, [partition]);
 }
 
 /** Names, sizes and times of the label files: whether they changed is asked of every window at every look. */
@@ -240,94 +228,4 @@ function joined(parts: readonly Float64Array[]): Float64Array {
     at += part.length;
   }
   return all;
-}
-
-interface ServedScores {
-  readonly labels: Float64Array;
-  readonly scores: Float64Array;
-  /** Of the rows that have no label. */
-  readonly unlabelled: Float64Array;
-}
-
-/** What the version served in a partition, with labels where there are any. */
-async function joinLabels(
-  services: Services,
-  { definition, version }: Cohort,
-  partition: string,
-  work: Work,
-): Promise<ServedScores> {
-  const files = await labelFiles(services, definition, partition);
-  return await inScratch(services, async folder => {
-    const at = { folder: join(folder, 'labels'), signal: work.signal };
-    const source = await labelSource(services, definition, files.map(pinOf), at);
-    const predictions = await fetchPredictions(services, definition, partition, folder, work);
-    const using = definition.contract.keys.map(key => `p.${identifier(key)} = l.${identifier(key)}`).join(' AND ');
-    const result = await services.engine.run(
-      'query',
-      {
-        sql:
-          `SELECT y, s, count(*) AS n FROM (SELECT ${answerAndScore(definition, `l.${identifier(source.column)}`, source.positive)} ` +
-          `FROM predictions p LEFT JOIN labels l ON ${using} WHERE p.model_version = ${version}) GROUP BY y, s`,
-        tables: { predictions, labels: source.files },
-        rowsMax: 1_000_000,
-      },
-      { deadlineMs: queryMs, signal: work.signal },
-    );
-    return expand(result.rows);
-  });
-}
-
-/** SQL of `y`, NULL without a label, and of `s`, the score it is compared with. */
-function answerAndScore({ task }: ModelDefinition, label: string, positive: string | null): string {
-  // Several classes: whether the label was hit is what the answer is compared with.
-  if (task === 'multiclass') {
-    return `CASE WHEN ${label} IS NULL THEN NULL ELSE 1 END AS y, CAST(p.prediction = CAST(${label} AS VARCHAR) AS INTEGER) AS s`;
-  }
-  const answer =
-    positive === null
-      ? `CAST(${label} AS DOUBLE)`
-      : `CAST(CAST(${label} AS VARCHAR) = ${literal(positive)} AS INTEGER)`;
-  return `${answer} AS y, ${task === 'binary' ? `round(p.score, ${scoreDigits})` : 'p.prediction'} AS s`;
-}
-
-/** Groups of equal rows back to rows. */
-function expand(groups: readonly (readonly unknown[])[]): ServedScores {
-  const rowsOf = (some: readonly (readonly unknown[])[], column: number) => {
-    const values = new Float64Array(some.reduce((sum, group) => sum + Number(group[2]), 0));
-    let at = 0;
-    for (const group of some) {
-      values.fill(Number(group[column]), at, at + Number(group[2]));
-      at += Number(group[2]);
-    }
-    return values;
-  };
-  const labelled = groups.filter(([label]) => label !== null);
-  const rest = groups.filter(([label]) => label === null);
-  return { labels: rowsOf(labelled, 0), scores: rowsOf(labelled, 1), unlabelled: rowsOf(rest, 1) };
-}
-
-/** Local copies of the partition's present part files. */
-export async function fetchPredictions(
-  services: Services,
-  definition: ModelDefinition,
-  partition: string,
-  folder: string,
-  work: Work,
-) {
-  const table = predictionsOf(services, definition);
-  const files = (await table.state()).current(partition)?.files ?? [];
-  const paths: string[] = [];
-  for (const [index, file] of files.entries()) {
-    const path = `${folder}/part-${index}.parquet`;
-    const answer = await services.ports.store.download(`${table.root}/${file.path}`, path, { signal: work.signal });
-    if (answer.kind !== 'found') throw new Error(`${table.root}/${file.path}: ${answer.kind}`);
-    if (answer.value.sha256 !== file.sha256) {
-      throw new PermanentFault(
-        'CorruptFile',
-        `${table.root}/${file.path}: sha256 is ${answer.value.sha256}, the table says ${file.sha256}`,
-      );
-    }
-    paths.push(path);
-  }
-  return paths;
 }

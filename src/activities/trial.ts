@@ -12,8 +12,8 @@ import { identifier } from '../engine/sql.ts';
 import type { JobManifest } from './audit-job.ts';
 import { recordEvidence } from './evidence.ts';
 import { beating, type Work } from './long.ts';
-import { fetchPredictions } from './quality.ts';
 import type { ScoringPlan } from './scoring-plan.ts';
+import { fetchPredictions } from './served-labels.ts';
 import { inScratch, type Services } from './services.ts';
 import type { DataActivities, TrialWatch } from './types.ts';
 

@@ -23,6 +23,7 @@ export {
 } from './estimate.ts';
 export { type EvaluationInput, judgeChallenger } from './evaluation.ts';
 export { type FollowOptions, followIncidents } from './follow.ts';
+export { type CohortArrivals, judgeArrivals, judgeWindowArrival, recordedArrivals } from './label-arrival.ts';
 export { checkLabelLeakage, checkSplit, checkTemporalLeakage, type SplitFacts, type TemporalFacts } from './leakage.ts';
 export { judgeProbe, type ProbeInput } from './probe.ts';
 export { aucOfHistogram, judgeQuality, type QualityInput } from './quality.ts';

@@ -19,7 +19,7 @@ export interface QualityInput {
   /** Least quality (most, where less is better); null only measures. */
   readonly min: number | null;
   readonly minRows: number;
-  readonly cohort: Pick<LabelCohort, 'partition' | 'scored' | 'labelled'>;
+  readonly cohort: LabelCohort;
   readonly asOf: string;
   readonly horizonDays: number;
   readonly finalShares: readonly number[];

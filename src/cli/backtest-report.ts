@@ -1,6 +1,7 @@
 /** What a backtest says, for people: verdict, figures, quality over time, and when the policy would have acted. */
 import type { Backtest, ReplayedWindow } from '../backtest/index.ts';
 import { tableLines, verdictText } from './output.ts';
+import { bar } from './plot.ts';
 
 export interface BacktestVerdict {
   readonly verdict: 'pass' | 'fail' | 'insufficient';
@@ -84,7 +85,6 @@ export function backtestLines(result: Backtest, verdict: BacktestVerdict): reado
   ];
 }
 
-const bars = ['▁', '▂', '▃', '▄', '▅', '▆', '▇', '█'];
 const plotWidth = 100;
 
 /** Quality per window as bars, a mark under each window from which a new model serves. */
@@ -92,15 +92,10 @@ function plotLines(windows: readonly ReplayedWindow[], metric: string): string[]
   const values = windows.flatMap(({ quality }) => (quality === null ? [] : [quality]));
   const low = Math.min(...values);
   const high = Math.max(...values);
-  const bar = (value: number | null) =>
-    value === null
-      ? ' '
-      : (bars[Math.min(bars.length - 1, Math.floor(((value - low) / Math.max(high - low, 1e-9)) * bars.length))] ??
-        ' ');
   const lines = [`${metric} per window, ${text(low)} to ${text(high)}; ▲ a new model serves`];
   for (let from = 0; from < windows.length; from += plotWidth) {
     const part = windows.slice(from, from + plotWidth);
-    lines.push(part.map(({ quality }) => bar(quality)).join(''));
+    lines.push(part.map(({ quality }) => bar(quality, [low, high])).join(''));
     lines.push(
       part
         .map(({ window, trainedBefore }) => (window === trainedBefore && window !== windows[0]?.window ? '▲' : ' '))

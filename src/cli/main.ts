@@ -63,7 +63,7 @@ listCommand('runs', 'training runs')
   .action(async (model, options) => (await import('./show.ts')).runs(model, options));
 listCommand('evidence', 'what was judged; with a digest, its checks')
   .argument('[digest]')
-  .option('--kind <kind>', 'data_validation, model_ci, evaluation, drift, quality, …')
+  .option('--kind <kind>', 'data_validation, model_ci, evaluation, drift, labels, quality, …')
   .action(async (model, digest, options) => {
     const commands = await import('./show.ts');
     return digest === undefined ? commands.evidenceList(model, options) : commands.evidence(model, digest, options);

@@ -5,6 +5,7 @@ import { openAlerts } from '../domain/decision.ts';
 import type { Evidence, EvidenceKind } from '../domain/evidence.ts';
 import { unknownName } from '../domain/nearest.ts';
 import type { Catalog } from '../storage/catalog.ts';
+import { curveOf, curveText, lateText, type MaturityCurve, maturityLines } from './label-curve.ts';
 import { CommandFailure, exitCode, show, tableLines, verdictText } from './output.ts';
 import { openCatalog, type ProjectOptions, projectOf } from './project-context.ts';
 
@@ -46,12 +47,22 @@ export async function status(options: ProjectOptions): Promise<void> {
         lastJob: jobs.at(-1) ?? null,
         lastDecision: decisions.at(-1) ?? null,
         openAlerts: openAlerts(decisions.at(-1)?.alerts ?? []),
+        labels: await labelState(catalog, model),
       };
     }),
   );
   show(options.json, { models }, document =>
     tableLines(
-      ['model', 'champion', 'versions', 'waits for approval', 'last job', 'last decision', 'open alerts'],
+      [
+        'model',
+        'champion',
+        'versions',
+        'waits for approval',
+        'last job',
+        'last decision',
+        'labels by age',
+        'open alerts',
+      ],
       document.models.map(row => [
         row.model,
         row.champion === null ? null : `v${row.champion}`,
@@ -61,10 +72,29 @@ export async function status(options: ProjectOptions): Promise<void> {
           ? null
           : `${row.lastJob.partition}/g${row.lastJob.generation} ${row.lastJob.ended?.outcome ?? 'running'}`,
         row.lastDecision === null ? null : row.lastDecision.action,
+        row.labels === null ? null : curveText(row.labels.curve) + lateText(row.labels.late),
         row.openAlerts.map(({ id, state }) => `${id} (${state})`).join(', ') || null,
       ]),
     ),
   );
+}
+
+interface LabelState {
+  readonly curve: MaturityCurve;
+  /** Cohorts below the curve at the last look. */
+  readonly late: readonly string[];
+}
+
+/** How labels come, from the newest look; null before there is a curve. */
+async function labelState(catalog: Catalog, model: string): Promise<LabelState | null> {
+  const last = (await catalog.evidenceList(model, { kind: 'labels' })).at(-1);
+  if (last === undefined) return null;
+  const { checks } = await catalog.evidence(last.digest);
+  const late = checks.flatMap(({ check, status, slice }) =>
+    check === 'label_arrival' && status === 'warn' && slice !== null ? [slice] : [],
+  );
+  const curve = curveOf(checks);
+  return curve.length === 0 && late.length === 0 ? null : { curve, late };
 }
 
 export async function versions(model: string, options: ListOptions): Promise<void> {
@@ -163,6 +193,7 @@ export function evidenceLines(evidence: Evidence): string[] {
         check.reason,
       ]),
     ),
+    ...maturityLines(curveOf(evidence.checks)),
   ];
 }
 

@@ -82,6 +82,7 @@ function readDefinitionFile(project: string, path: string): ModelDefinition {
               column: data.labels.column,
               positive: String(data.labels.positive),
               horizonDays: data.labels.horizon,
+              ...(data.labels.known_at === null ? {} : { knownAt: data.labels.known_at }),
             },
       tables: Object.fromEntries(Object.entries(data.tables).map(([key, value]) => [key, table(value)])),
       transform,

@@ -20,6 +20,8 @@ export interface LabelTable extends InputTable {
   readonly positive: string;
   /** Days until a label is mature. */
   readonly horizonDays: number;
+  /** Column with the time at which a label became known; null or absent when nobody says. */
+  readonly knownAt?: string | null;
 }
 
 export type TrainerChoice =

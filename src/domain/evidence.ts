@@ -11,6 +11,7 @@ export type EvidenceKind =
   | 'drift'
   | 'skew'
   | 'quality'
+  | 'labels'
   | 'leakage';
 
 export interface CheckResult {

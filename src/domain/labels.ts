@@ -5,15 +5,11 @@ import { daysBetween, isDate } from './time.ts';
 
 /** One cohort as it is known at one as-of time. A later look is a new document, never a correction of an old one. */
 export interface LabelCohort {
-  readonly model: string;
-  readonly version: string;
   /** Prediction date, ISO. */
   readonly partition: string;
   /** Rows that were scored and may get a label. */
   readonly scored: number;
   readonly labelled: number;
-  /** Share labelled by age: [days since the prediction, share], ascending. */
-  readonly maturity: readonly (readonly [ageDays: number, share: number])[];
 }
 
 /** A cohort counts as mature with 95 % of the labels that cohorts of its kind end up with. */
@@ -28,7 +24,7 @@ export type Maturity =
  * A young cohort is biased, not merely small: what is reported first is rarely typical.
  */
 export function maturityOf(input: {
-  readonly cohort: Pick<LabelCohort, 'partition' | 'scored' | 'labelled'>;
+  readonly cohort: LabelCohort;
   readonly asOf: string;
   readonly horizonDays: number;
   /** Final shares of earlier, complete cohorts. */
@@ -59,25 +55,18 @@ export function maturityOf(input: {
   };
 }
 
-/** The maturity curve of finished cohorts: mean share labelled by age, and of how many cohorts. */
-export function maturityCurve(
-  cohorts: readonly LabelCohort[],
-): readonly { readonly ageDays: number; readonly share: number; readonly cohorts: number }[] {
-  const byAge = new Map<number, number[]>();
-  for (const cohort of cohorts) {
-    for (const [ageDays, share] of cohort.maturity) {
-      const known = byAge.get(ageDays);
-      if (known === undefined) byAge.set(ageDays, [share]);
-      else known.push(share);
-    }
-  }
-  return [...byAge]
-    .toSorted(([left], [right]) => left - right)
-    .map(([ageDays, shares]) => ({
-      ageDays,
-      share: shares.reduce((total, share) => total + share, 0) / shares.length,
-      cohorts: shares.length,
-    }));
+/** Looks that a young cohort gets before its labels are mature. */
+const youngLooks = 4;
+
+/**
+ * Ages in days at which a cohort is asked whether its labels come as usual: four, spread over the horizon, so that each
+ * cohort is looked at a few times while something can still be done, and a day of monitoring reads four partitions more.
+ */
+export function agesOfYoung(horizonDays: number): readonly number[] {
+  const ages = Array.from({ length: youngLooks }, (_, index) =>
+    Math.round((horizonDays * (index + 1)) / (youngLooks + 1)),
+  );
+  return [...new Set(ages)].filter(age => age >= 1 && age < horizonDays);
 }
 
 /**

@@ -1,0 +1,162 @@
+/** Served rows and the labels that belong to them: what a version answered in a partition, and when its labels came. */
+import { join } from 'node:path';
+import type { CohortArrivals } from '../checks/label-arrival.ts';
+import type { ModelDefinition } from '../domain/definition.ts';
+import type { Job } from '../domain/job.ts';
+import { endOfPartition } from '../domain/time.ts';
+import type { LabelSource } from '../engine/job.ts';
+import { identifier, literal } from '../engine/sql.ts';
+import type { TableFile } from '../inputs/input-tables.ts';
+import { PermanentFault } from './fault.ts';
+import { pinOf } from './inputs.ts';
+import type { Work } from './long.ts';
+import { inScratch, predictionsOf, type Services } from './services.ts';
+import { labelSource } from './snapshot.ts';
+
+const queryMs = 30 * 60_000;
+/** Scores are compared on this grid: 10,000 different values keep the answer small and move an AUC by less than 1e-4. */
+const scoreDigits = 4;
+
+export async function labelFiles(
+  { inputs }: Services,
+  { data }: ModelDefinition,
+  partition: string,
+): Promise<readonly TableFile[]> {
+  return data.labels === null ? [] : await inputs.files(data.labels, [partition]);
+}
+
+export interface ServedScores {
+  readonly labels: Float64Array;
+  readonly scores: Float64Array;
+  /** Of the rows that have no label. */
+  readonly unlabelled: Float64Array;
+}
+
+/** What the version served in a partition, with labels where there are any. */
+export async function servedScores(
+  services: Services,
+  { definition, version }: { readonly definition: ModelDefinition; readonly version: number },
+  partition: string,
+  work: Work,
+): Promise<ServedScores> {
+  const groups = await joinedWithLabels(services, { definition, partition }, work, ({ column, positive }, from) => {
+    const items = answerAndScore(definition, `l.${identifier(column)}`, positive);
+    return `SELECT y, s, count(*) AS n FROM (SELECT ${items} ${from} WHERE p.model_version = ${version}) GROUP BY y, s`;
+  });
+  return expand(groups);
+}
+
+/** When the labels of a partition arrived, as far as they are known at `observedDays` after it. */
+export async function arrivalsOf(
+  services: Services,
+  {
+    definition,
+    job,
+    observedDays,
+  }: { readonly definition: ModelDefinition; readonly job: Job; readonly observedDays: number },
+  work: Work,
+): Promise<CohortArrivals> {
+  const { partition } = job;
+  const known = definition.data.labels?.knownAt ?? null;
+  const end = endOfPartition(partition);
+  if (known === null || end === null) throw new Error(`${partition}: labels of it have no time of arrival`);
+  const none = { partition, rows: job.ended?.rows ?? 0, observedDays, arrived: [], undated: 0 };
+  if ((await labelFiles(services, definition, partition)).length === 0) return none;
+  const groups = await joinedWithLabels(services, { definition, partition }, work, ({ column }, from) => {
+    const days = `ceil((epoch(CAST(l.${identifier(known)} AS TIMESTAMP)) - ${Date.parse(end) / 1000}) / 86400)`;
+    return (
+      `SELECT l.${identifier(column)} IS NOT NULL AS has_label, CAST(greatest(0, ${days}) AS INTEGER) AS age, count(*) AS n ` +
+      `${from} GROUP BY ALL ORDER BY age`
+    );
+  });
+  const labelled = groups.filter(([hasLabel]) => hasLabel === true);
+  return {
+    ...none,
+    rows: groups.reduce((sum, [, , count]) => sum + Number(count), 0),
+    arrived: labelled.flatMap(([, age, count]) =>
+      age !== null && Number(age) <= observedDays ? [[Number(age), Number(count)] as const] : [],
+    ),
+    undated: labelled.reduce((sum, [, age, count]) => sum + (age === null ? Number(count) : 0), 0),
+  };
+}
+
+/** Answers a query over the rows of `predictions p LEFT JOIN labels l` of one partition. */
+async function joinedWithLabels(
+  services: Services,
+  { definition, partition }: { readonly definition: ModelDefinition; readonly partition: string },
+  work: Work,
+  query: (labels: LabelSource, from: string) => string,
+): Promise<readonly (readonly unknown[])[]> {
+  const files = await labelFiles(services, definition, partition);
+  return await inScratch(services, async folder => {
+    const at = { folder: join(folder, 'labels'), signal: work.signal };
+    const source = await labelSource(services, definition, files.map(pinOf), at);
+    const predictions = await fetchPredictions(services, definition, partition, folder, work);
+    const using = definition.contract.keys.map(key => `p.${identifier(key)} = l.${identifier(key)}`).join(' AND ');
+    const result = await services.engine.run(
+      'query',
+      {
+        sql: query(source, `FROM predictions p LEFT JOIN labels l ON ${using}`),
+        tables: { predictions, labels: source.files },
+        rowsMax: 1_000_000,
+      },
+      { deadlineMs: queryMs, signal: work.signal },
+    );
+    return result.rows;
+  });
+}
+
+/** SQL of `y`, NULL without a label, and of `s`, the score it is compared with. */
+function answerAndScore({ task }: ModelDefinition, label: string, positive: string | null): string {
+  // Several classes: whether the label was hit is what the answer is compared with.
+  if (task === 'multiclass') {
+    return `CASE WHEN ${label} IS NULL THEN NULL ELSE 1 END AS y, CAST(p.prediction = CAST(${label} AS VARCHAR) AS INTEGER) AS s`;
+  }
+  const answer =
+    positive === null
+      ? `CAST(${label} AS DOUBLE)`
+      : `CAST(CAST(${label} AS VARCHAR) = ${literal(positive)} AS INTEGER)`;
+  return `${answer} AS y, ${task === 'binary' ? `round(p.score, ${scoreDigits})` : 'p.prediction'} AS s`;
+}
+
+/** Groups of equal rows back to rows. */
+function expand(groups: readonly (readonly unknown[])[]): ServedScores {
+  const rowsOf = (some: readonly (readonly unknown[])[], column: number) => {
+    const values = new Float64Array(some.reduce((sum, group) => sum + Number(group[2]), 0));
+    let at = 0;
+    for (const group of some) {
+      values.fill(Number(group[column]), at, at + Number(group[2]));
+      at += Number(group[2]);
+    }
+    return values;
+  };
+  const labelled = groups.filter(([label]) => label !== null);
+  const rest = groups.filter(([label]) => label === null);
+  return { labels: rowsOf(labelled, 0), scores: rowsOf(labelled, 1), unlabelled: rowsOf(rest, 1) };
+}
+
+/** Local copies of the partition's present part files. */
+export async function fetchPredictions(
+  services: Services,
+  definition: ModelDefinition,
+  partition: string,
+  folder: string,
+  work: Work,
+) {
+  const table = predictionsOf(services, definition);
+  const files = (await table.state()).current(partition)?.files ?? [];
+  const paths: string[] = [];
+  for (const [index, file] of files.entries()) {
+    const path = `${folder}/part-${index}.parquet`;
+    const answer = await services.ports.store.download(`${table.root}/${file.path}`, path, { signal: work.signal });
+    if (answer.kind !== 'found') throw new Error(`${table.root}/${file.path}: ${answer.kind}`);
+    if (answer.value.sha256 !== file.sha256) {
+      throw new PermanentFault(
+        'CorruptFile',
+        `${table.root}/${file.path}: sha256 is ${answer.value.sha256}, the table says ${file.sha256}`,
+      );
+    }
+    paths.push(path);
+  }
+  return paths;
+}

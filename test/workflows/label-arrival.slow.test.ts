@@ -1,0 +1,122 @@
+/** Labels that come over a week: what is usual is learned from earlier cohorts, and a cohort that falls behind is named. */
+import { readFileSync, writeFileSync } from 'node:fs';
+import { mkdtemp, rename, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DuckDBInstance } from '@duckdb/node-api';
+import { Client, Connection } from '@temporalio/client';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { evidenceLines } from '../../src/cli/show.ts';
+import { openAlmanac, type RunningAlmanac } from '../../src/cli/up.ts';
+import type { Project } from '../../src/config/project.ts';
+import type { CheckResult, Evidence, EvidenceKind } from '../../src/domain/evidence.ts';
+import { workflowId } from '../../src/domain/ids.ts';
+import type { MonitorResult, ScoreResult, TrainResult } from '../../src/workflows/inputs.ts';
+import { approveTrained, catalogOf, makeLateProject, makeWorld, model, start } from '../support/late-project.ts';
+
+let root: string;
+let project: Project;
+let almanac: RunningAlmanac;
+let connection: Connection;
+let client: Client;
+
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), 'almanac-arrival-'));
+  await makeWorld(root);
+  project = makeLateProject(root, 'project', 'monitor: { windows: 1d, quality: { min_rows: 100 } }\n');
+  const file = join(project.folder, 'models', `${model}.yaml`);
+  writeFileSync(file, readFileSync(file, 'utf8').replace('horizon: 7d', 'horizon: 7d, known_at: labelled_at'));
+  // A tenth of the labels is there at once, the others come evenly over six days and a half.
+  for (let day = 1; day <= 31; day++) {
+    await rewriteLabels(dayOf(day), `date::TIMESTAMP + INTERVAL 1 DAY + (row % 10) * INTERVAL 15 HOUR AS labelled_at`);
+  }
+  // Labels of one day stop coming after a day and a quarter, those of another do not come at all.
+  await rewriteLabels(dayOf(24), 'labelled_at', 'row % 10 < 3');
+  await rm(labelsOf(dayOf(28)));
+  almanac = await openAlmanac(project, { log: () => {}, ui: false });
+  connection = await Connection.connect(almanac.server.target.connection);
+  client = new Client({ connection });
+  const asOf = dayOf(31);
+  await start<TrainResult>(client, 'trainModel', workflowId.train(model, asOf), { model, asOf });
+  await approveTrained(client, project, asOf);
+  for (let day = 20; day <= 31; day++) {
+    const [partition, generation] = [dayOf(day), 1];
+    const id = workflowId.score(model, partition, generation);
+    const job = await start<ScoreResult>(client, 'scoreModel', id, { model, partition, generation });
+    expect(await job.result()).toMatchObject({ kind: 'committed' });
+  }
+}, 600_000);
+afterAll(async () => {
+  await connection?.close();
+  await almanac?.close();
+  await rm(root, { recursive: true, force: true });
+});
+
+function dayOf(day: number): string {
+  return `2025-01-${String(day).padStart(2, '0')}`;
+}
+
+function labelsOf(partition: string): string {
+  return join(project.folder, `data/labels/date=${partition}`, 'data_0.parquet');
+}
+
+async function rewriteLabels(partition: string, labelledAt: string, where = 'TRUE'): Promise<void> {
+  const path = labelsOf(partition);
+  const instance = await DuckDBInstance.create(':memory:');
+  const sql = await instance.connect();
+  await sql.run(`COPY (SELECT customer_id, late, ${labelledAt}
+    FROM (SELECT *, DATE '${partition}' AS date, file_row_number AS row FROM read_parquet('${path}', file_row_number = true))
+    WHERE ${where}) TO '${path}.new' (FORMAT parquet)`);
+  sql.closeSync();
+  instance.closeSync();
+  await rename(`${path}.new`, path);
+}
+
+async function monitored(partition: string, kind: EvidenceKind): Promise<Evidence> {
+  const id = workflowId.monitor(model, partition);
+  const run = await start<MonitorResult>(client, 'monitorModel', id, { model, partition });
+  await run.result();
+  const entries = await catalogOf(project).evidenceList(model, { kind });
+  return await catalogOf(project).evidence(entries.at(-1)?.digest ?? '');
+}
+
+function arrivals({ checks }: Evidence): readonly CheckResult[] {
+  return checks.filter(({ check }) => check === 'label_arrival');
+}
+
+const limits = { timeout: 300_000 };
+
+test('the first cohorts tell what is usual', limits, async () => {
+  const first = await monitored(dayOf(27), 'labels');
+  expect(first.subject).toEqual({ partition: dayOf(27), window: `${dayOf(20)} ${dayOf(20)}` });
+  expect(arrivals(first).map(({ slice, value }) => [slice, value])).toEqual([
+    [dayOf(20), 1],
+    [dayOf(26), 0.2],
+    // It will stay there, but nobody knows yet that more should be in.
+    [dayOf(24), 0.3],
+    [dayOf(23), 0.7],
+    [dayOf(21), 1],
+  ]);
+  await monitored(dayOf(28), 'labels');
+  await monitored(dayOf(29), 'labels');
+  const quality = await monitored(dayOf(30), 'quality');
+  expect(quality.subject['partition']).toBe(dayOf(23));
+  expect(arrivals(quality)).toMatchObject([{ status: 'pass', slice: null, value: 1, details: { expected: 1 } }]);
+});
+
+test('a cohort whose labels stopped, and one without any, are named; people see the curve', limits, async () => {
+  const labels = await monitored(dayOf(31), 'labels');
+  expect(labels.verdict).toBe('warn');
+  const late = arrivals(labels).filter(({ status }) => status === 'warn');
+  expect(late.map(({ slice }) => slice)).toEqual([dayOf(24), dayOf(28)]);
+  expect(late[0]?.reason).toMatch(
+    /^30\.0 % of 1000 rows have a label after 7 days; 100\.0 % is usual then .*: as many as usual after 1 day/,
+  );
+  expect(late[1]?.reason).toMatch(/^0\.0 % of 1000 rows have a label after 3 days/);
+  expect(evidenceLines(labels).join('\n')).toMatch(/labels by age: ▁.*█ [\d.]+ % after 7 days/);
+
+  const entries = await catalogOf(project).evidenceList(model, { kind: 'quality' });
+  const judged = entries.findLast(({ subject }) => subject['partition'] === dayOf(24));
+  const quality = await catalogOf(project).evidence(judged?.digest ?? '');
+  expect(arrivals(quality)).toMatchObject([{ status: 'warn', value: 0.3, rows: 1_000 }]);
+});
