@@ -13,14 +13,15 @@ import type { ModelVersion } from '../domain/model-version.ts';
 import { addDays, endOfPartition, isDate } from '../domain/time.ts';
 import { recordEvidence } from './evidence.ts';
 import { PermanentFault } from './fault.ts';
-import { beating } from './long.ts';
+import { beating, type Work } from './long.ts';
 import { mergedProfile } from './profiles.ts';
 import { judgeQuality } from './quality.ts';
 import { newestJobs, partitionsOfWindow, planOf } from './scored-windows.ts';
 import type { ScoringPlan } from './scoring-plan.ts';
 import { contractOf, fetchedBundle, readJson, type Services } from './services.ts';
+import { judgeSkew } from './skew.ts';
 import { instantOf } from './snapshot.ts';
-import type { DataActivities } from './types.ts';
+import type { DataActivities, EvidenceSummary } from './types.ts';
 
 type MonitoringVerbs = Pick<DataActivities, 'judgeDrift' | 'judgeQuality' | 'decideRetraining'>;
 
@@ -29,7 +30,7 @@ const windowsMax = 120;
 
 export function createMonitoring(services: Services): MonitoringVerbs {
   return {
-    judgeDrift: input => beating(() => judgeDrift(services, input)),
+    judgeDrift: input => beating(work => judgeDrift(services, input, work)),
     judgeQuality: input => beating(work => judgeQuality(services, input, work)),
     decideRetraining: input => decideRetraining(services, input),
   };
@@ -41,8 +42,15 @@ interface MonitorInput {
   readonly definition: string;
 }
 
-/** Drift of the window that ends with this partition: the merged profiles of its jobs against what the champion learned from. */
-async function judgeDrift(services: Services, { model, partition, definition: digest }: MonitorInput) {
+/**
+ * Drift of the window that ends with this partition: the merged profiles of its jobs against what the champion learned from.
+ * Beside it, skew between what the champion learned from and what was served.
+ */
+async function judgeDrift(
+  services: Services,
+  { model, partition, definition: digest }: MonitorInput,
+  work: Work,
+): Promise<readonly EvidenceSummary[]> {
   const { catalog } = services;
   const definition = await catalog.definition(digest);
   const jobs = newestJobs(await catalog.jobs(model));
@@ -66,10 +74,13 @@ async function judgeDrift(services: Services, { model, partition, definition: di
     if (job !== undefined && (await planOf(services, job)).baseline === plan.baseline)
       profiles.push(...(job.ended?.profiles ?? []));
   }
-  const subject = { partition, version: String(plan.versions[0]?.version ?? 0), window: `${window[0]} ${partition}` };
+  const version = plan.versions[0]?.version ?? 0;
+  const subject = { partition, version: String(version), window: `${window[0]} ${partition}` };
   const checks = await driftChecks(services, { definition, plan, profiles, model });
+  const { asOf, baseline } = plan;
   return [
-    await recordEvidence(services, { kind: 'drift', model, subject, baseline: plan.baseline, asOf: plan.asOf, checks }),
+    await recordEvidence(services, { kind: 'drift', model, subject, baseline, asOf, checks }),
+    ...(await judgeSkew(services, { model, definition, partition, asOf, jobs, version }, work)),
   ];
 }
 
@@ -112,6 +123,7 @@ async function decideRetraining(services: Services, input: MonitorInput & { evid
   const asOf = endOfPartition(partition) ?? instantOf(partition);
   const drift = await evidenceBefore(services, model, 'drift', justAfter(partition));
   const quality = await evidenceBefore(services, model, 'quality', justAfter(partition));
+  const skew = await evidenceBefore(services, model, 'skew', justAfter(partition));
   const champion = (await catalog.deployment(model)).champion;
   const version = champion === null ? null : await catalog.version(model, champion.version);
   const runs = await catalog.runs(model);
@@ -125,7 +137,7 @@ async function decideRetraining(services: Services, input: MonitorInput & { evid
     asOf,
     champion: champion === null ? null : String(champion.version),
     trainedAt: trainedBy === undefined ? null : instantOf(trainedBy.asOf),
-    evidence: [...drift, ...quality],
+    evidence: [...drift, ...quality, ...skew],
     incidents: followIncidents(drift, {
       persistence: { k, n, seasons: seasonsOf(definition.monitor.windowDays) },
     }),

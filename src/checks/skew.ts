@@ -1,168 +1,134 @@
-/** Train-serve skew: by distribution, and row by row, what was served against what is recomputed for the same keys. */
+/**
+ * Train–serve skew, row by row: the features a version learned from against what scoring was given for the same keys and
+ * partitions. It is there from the first day and no retraining cures it. The rows are paired and counted in an engine child
+ * (`engine/verbs/compare-served.ts`); here the counts are judged.
+ */
 import type { CheckResult } from '../domain/evidence.ts';
-import type { Numbers } from '../stats/measured.ts';
-import { median, quantile } from '../stats/moments.ts';
-import { checkDrift, type DriftInput } from './drift.ts';
 import { wilson } from './intervals.ts';
-import { type Finding, judgeColumns, judgeTable, percent, plain } from './result.ts';
+import { checkResult, type Finding, judgeColumns, judgeTable, percent, plain, quoted } from './result.ts';
 
-/** One feature of rows joined on key and prediction time. NULL is NaN for numbers and null for texts. */
-export type PairedColumn =
-  | { readonly kind: 'number'; readonly name: string; readonly served: Numbers; readonly recomputed: Numbers }
-  | {
-      readonly kind: 'category';
-      readonly name: string;
-      readonly served: readonly (string | null)[];
-      readonly recomputed: readonly (string | null)[];
-    };
-
-export interface PairedRows {
-  readonly columns: readonly PairedColumn[];
-  readonly scores: { readonly served: Numbers; readonly recomputed: Numbers } | null;
-  /** Keys found on one side only, and keys found more than once. */
-  readonly onlyServed: number;
-  readonly onlyRecomputed: number;
-  readonly duplicates: number;
+/** Quantiles of the mismatching rows that have a number on both sides. */
+export interface MismatchSpread {
+  readonly rows: number;
+  readonly low: number;
+  readonly median: number;
+  readonly high: number;
 }
 
-const mismatchMax = 0.001;
-const scoreDifferenceMax = 1e-3;
-const rowsWanted = 10_000;
+/** One feature over the paired rows. NaN counts as missing. */
+export interface ComparedFeature {
+  readonly name: string;
+  readonly rows: number;
+  readonly mismatches: number;
+  /** Mismatches in which the served value is missing. */
+  readonly servedMissing: number;
+  /** Served / trained, and served − trained: 5 %, median and 95 %. Null without numbers. */
+  readonly ratio: MismatchSpread | null;
+  readonly difference: MismatchSpread | null;
+  /** Pairs of values shared by so many rows that they say nothing about one of them; none of keys and personal data. */
+  readonly examples: readonly { readonly served: string; readonly trained: string; readonly rows: number }[];
+}
+
+export interface ServedComparison {
+  /** Rows drawn from the training set, and of those the ones found among the served rows. */
+  readonly drawn: number;
+  readonly paired: number;
+  /** Rows drawn from partitions that were read whole, and of those the ones that nobody served. */
+  readonly unserved: { readonly rows: number; readonly of: number };
+  /** Keys that occur more than once on a side; they cannot be paired. */
+  readonly duplicates: number;
+  readonly features: readonly ComparedFeature[];
+}
+
+export interface SkewLimits {
+  /** Largest share of rows in which a feature may differ. */
+  readonly mismatch: number;
+  /** Rows that tell such a share from none. */
+  readonly rows: number;
+}
 
 /**
- * Skew of distributions: what the model was served (`profile`) against what it was trained on (`reference`), judged as drift
- * is, but under the name of skew: it is there from the first day and no retraining cures it.
+ * `row_skew` per feature: fails when the lower end of its mismatch share lies above the limit, and says what kind of mismatch
+ * it is. `skew_keys` warns of training rows that were never served, and of keys that stand for several rows.
  */
-export function checkDistributionSkew(input: DriftInput): CheckResult[] {
-  return checkDrift(input).flatMap(check =>
-    check.check === 'drift' ? [{ ...check, check: 'distribution_skew' }] : [],
-  );
-}
-
-/** Fails a feature when the lower end of its mismatch share lies above 0.1 %, and says what kind of mismatch it is. */
-export function checkRowSkew(paired: PairedRows): CheckResult[] {
+export function checkRowSkew(compared: ServedComparison, limits: SkewLimits): CheckResult[] {
+  const { drawn, paired } = compared;
+  if (paired === 0) {
+    const reason =
+      drawn === 0
+        ? 'no training row belongs to the compared partitions'
+        : `none of ${drawn} training rows has the keys of a served row: keys and times never overlap`;
+    return [checkResult('row_skew', { status: 'not_applicable', reason })];
+  }
   return [
-    ...judgeTable('skew_keys', () => judgeKeys(paired)),
-    ...judgeColumns('row_skew', paired.columns, column =>
-      column.kind === 'number' ? judgeNumbers(column) : judgeCategories(column),
-    ),
-    ...judgeTable('score_skew', () => judgeScores(paired)),
+    ...judgeTable('skew_keys', () => judgeKeys(compared, limits)),
+    ...judgeColumns('row_skew', compared.features, feature => judgeFeature(feature, limits)),
   ];
 }
 
-function judgeKeys({ onlyServed, onlyRecomputed, duplicates }: PairedRows): Finding {
-  const bad = onlyServed + onlyRecomputed + duplicates;
+function judgeKeys({ unserved, duplicates, paired }: ServedComparison, limits: SkewLimits): Finding {
+  const interval = wilson(unserved.rows, unserved.of);
+  const isMissing = interval !== null && interval[0] > limits.mismatch;
+  const doubled = duplicates === 0 ? '' : `; ${duplicates} keys occur more than once and could not be paired`;
   return {
-    status: bad === 0 ? 'pass' : 'warn',
-    value: bad,
-    limit: 0,
-    reason: `${onlyServed} keys were only served, ${onlyRecomputed} only recomputed, ${duplicates} occur more than once`,
+    status: isMissing || duplicates > 0 ? 'warn' : 'pass',
+    value: unserved.of === 0 ? null : unserved.rows / unserved.of,
+    limit: limits.mismatch,
+    limitSource: 'declared',
+    interval,
+    rows: paired,
+    reason: `${paired} rows were paired; ${unserved.rows} of ${unserved.of} training rows were never served${doubled}`,
+    details: { duplicates },
   };
 }
 
-function judgeNumbers({ name, served, recomputed }: Extract<PairedColumn, { kind: 'number' }>): Finding {
-  const rows = Math.min(served.length, recomputed.length);
-  const ratios: number[] = [];
-  const differences: number[] = [];
-  let mismatches = 0;
-  let nullsServed = 0;
-  for (let row = 0; row < rows; row++) {
-    const left = served[row]!;
-    const right = recomputed[row]!;
-    if (Number.isNaN(left) && Number.isNaN(right)) continue;
-    if (left === right || Math.abs(left - right) <= 1e-6 + 1e-4 * Math.abs(right)) continue;
-    mismatches++;
-    if (Number.isNaN(left) || Number.isNaN(right)) {
-      if (Number.isNaN(left)) nullsServed++;
-      continue;
-    }
-    differences.push(left - right);
-    if (right !== 0) ratios.push(left / right);
-  }
-  return judgeMismatches(
-    name,
-    rows,
-    mismatches,
-    attributeNumbers({ served, mismatches, nullsServed, ratios, differences }),
-  );
-}
-
-function judgeCategories({ name, served, recomputed }: Extract<PairedColumn, { kind: 'category' }>): Finding {
-  const rows = Math.min(served.length, recomputed.length);
-  const pairs = new Map<string, number>();
-  let mismatches = 0;
-  for (let row = 0; row < rows; row++) {
-    if (served[row] === recomputed[row]) continue;
-    mismatches++;
-    const pair = `${served[row] ?? 'NULL'} for ${recomputed[row] ?? 'NULL'}`;
-    pairs.set(pair, (pairs.get(pair) ?? 0) + 1);
-  }
-  const top = [...pairs].toSorted(([, left], [, right]) => right - left)[0];
-  return judgeMismatches(
-    name,
-    rows,
-    mismatches,
-    top === undefined ? null : `most often ${JSON.stringify(top[0])} (${top[1]} rows)`,
-  );
-}
-
-function judgeMismatches(name: string, rows: number, mismatches: number, cause: string | null): Finding {
+function judgeFeature(feature: ComparedFeature, limits: SkewLimits): Finding {
+  const { name, rows, mismatches, examples } = feature;
   const interval = wilson(mismatches, rows);
-  if (interval === null) return { status: 'insufficient', rows, reason: `${name}: no paired rows` };
+  if (interval === null)
+    return {
+      status: 'not_applicable',
+      reason: `${name}: the files that were scored are gone and the feature is not among score.pass_through`,
+    };
+  const share = mismatches / rows;
+  const cause = mismatches === 0 ? null : (causeOf(feature) ?? exampleText(feature));
   const base = {
-    value: mismatches / rows,
-    limit: mismatchMax,
-    limitSource: 'material floor',
+    value: share,
+    limit: limits.mismatch,
+    limitSource: 'declared',
     interval,
     rows,
     weight: 'blocking' as const,
+    details: { mismatches, examples },
   };
-  const text = `${name} differs in ${mismatches} of ${rows} rows (${percent(mismatches / rows)})${cause === null ? '' : `: ${cause}`}`;
-  if (interval[0] > mismatchMax) return { ...base, status: 'fail', reason: text };
-  if (interval[1] > mismatchMax && rows < rowsWanted && mismatches > 0)
-    return { ...base, status: 'warn', reason: `${text}; ${rowsWanted} rows would tell` };
+  const text = `${name} differs in ${mismatches} of ${rows} rows (${percent(share)})${cause === null ? '' : `: ${cause}`}`;
+  if (interval[0] > limits.mismatch) return { ...base, status: 'fail', reason: text };
+  if (interval[1] > limits.mismatch && rows < limits.rows && mismatches > 0)
+    return { ...base, status: 'warn', reason: `${text}; ${limits.rows} rows would tell` };
   return { ...base, status: 'pass', reason: text };
 }
 
-/** One ratio is a unit, one difference an offset or a time zone, one served value a default. */
-function attributeNumbers(found: {
-  readonly served: Numbers;
-  readonly mismatches: number;
-  readonly nullsServed: number;
-  readonly ratios: readonly number[];
-  readonly differences: readonly number[];
-}): string | null {
-  const { mismatches, nullsServed, ratios, differences } = found;
-  if (mismatches === 0) return null;
-  if (nullsServed >= 0.9 * mismatches) return 'served as missing';
-  const constant = (values: readonly number[]) => {
-    const middle = median(values).value;
-    if (middle === null || values.length < 0.9 * mismatches || values.length < 5) return null;
-    const near = values.filter(value => Math.abs(value - middle) <= 1e-3 * Math.abs(middle) + 1e-9).length;
-    return near >= 0.9 * values.length ? middle : null;
-  };
-  const ratio = constant(ratios);
-  if (ratio !== null && ratio !== 1) return `served ${plain(ratio)} times the recomputed value: a unit`;
-  const difference = constant(differences);
-  if (difference !== null) return `served ${plain(difference)} above the recomputed value: an offset or a time zone`;
-  return null;
+/** One ratio is a unit, one difference an offset or a time zone. */
+function causeOf({ mismatches, servedMissing, ratio, difference }: ComparedFeature): string | null {
+  if (servedMissing >= 0.9 * mismatches) return 'served as missing';
+  const factor = constantIn(ratio, mismatches);
+  if (factor !== null && factor !== 1) return `served ${plain(factor)} times the trained value: a unit`;
+  const offset = constantIn(difference, mismatches);
+  if (offset === null) return null;
+  return `served ${plain(Math.abs(offset))} ${offset < 0 ? 'below' : 'above'} the trained value: an offset or a time zone`;
 }
 
-function judgeScores({ scores }: PairedRows): Finding | null {
-  if (scores === null) return null;
-  const rows = Math.min(scores.served.length, scores.recomputed.length);
-  const differences = Float64Array.from({ length: rows }, (_, row) =>
-    Math.abs(scores.served[row]! - scores.recomputed[row]!),
-  );
-  const high = quantile(differences, 0.99).value;
-  if (high === null) return { status: 'insufficient', rows, reason: 'no paired scores' };
-  return {
-    status: high <= scoreDifferenceMax ? 'pass' : 'fail',
-    weight: 'blocking',
-    value: high,
-    limit: scoreDifferenceMax,
-    limitSource: 'material floor',
-    rows,
-    reason: `99 % of ${rows} scores differ by at most ${plain(high)}, ${scoreDifferenceMax} allowed`,
-  };
+/** The median when nine in ten of the mismatches have it. */
+function constantIn(spread: MismatchSpread | null, mismatches: number): number | null {
+  if (spread === null || spread.rows < 5 || spread.rows < 0.9 * mismatches) return null;
+  const { low, median, high } = spread;
+  const near = 1e-3 * Math.abs(median) + 1e-9;
+  return median - low <= near && high - median <= near ? median : null;
+}
+
+function exampleText({ examples }: ComparedFeature): string | null {
+  const [top] = examples;
+  return top === undefined
+    ? null
+    : `most often ${quoted(top.served)} was served for ${quoted(top.trained)} (${top.rows} rows)`;
 }

@@ -1,7 +1,7 @@
 /** The shape of `models/<name>.yaml`: every key, what it may hold, and its default. */
 import { z } from 'zod';
 import type { AlertSpecification } from '../domain/alert.ts';
-import type { RetrainTrigger } from '../domain/definition.ts';
+import { defaultSkewPolicy, type RetrainTrigger } from '../domain/definition.ts';
 import { section } from './yaml-file.ts';
 
 export const days = z
@@ -74,6 +74,8 @@ const persistence = z
     return { k, n };
   })
   .refine(({ k, n }) => k >= 1 && k <= n, 'K must be between 1 and N');
+
+const off = z.literal('off').transform(() => null);
 
 /** Every field is required: an alert without an owner or an action is noise with a schedule. */
 const alert = section({
@@ -208,6 +210,16 @@ export const definitionFile = section({
       min: z.number().nullable().default(null),
       min_rows: z.number().int().positive().default(500),
     }).prefault({}),
+    skew: z
+      .union([
+        off,
+        section({
+          rows: z.number().int().positive().default(defaultSkewPolicy.rows),
+          mismatch: z.number().min(0).max(1).default(defaultSkewPolicy.mismatch),
+          tolerance: z.number().min(0).default(defaultSkewPolicy.tolerance),
+        }),
+      ])
+      .prefault({}),
     alerts: z.array(alert).default([]),
   }).prefault({}),
   retrain: section({

@@ -141,6 +141,7 @@ function readDefinitionFile(project: string, path: string): ModelDefinition {
         min: monitor.quality.min,
         minRows: monitor.quality.min_rows,
       },
+      skew: monitor.skew,
       alerts: monitor.alerts,
     },
     retrain: {

@@ -10,7 +10,7 @@ export type AlertAutomation = 'none' | 'hold_promotion' | 'block_training' | 'op
 export interface AlertSpecification {
   readonly id: string;
   readonly scope: 'dataset' | 'model' | 'feature' | 'slice';
-  /** Name of a check in evidence of drift or quality; of a feature or slice `check:name`. */
+  /** Name of a check in evidence of drift, skew or quality; of a feature or slice `check:name`. */
   readonly metric: string;
   /** A window with fewer rows says nothing. */
   readonly minRows: number;

@@ -50,7 +50,7 @@ export interface DecisionInput {
   readonly champion: string | null;
   /** As-of time of the champion's training; null when unknown. */
   readonly trainedAt: string | null;
-  /** Evidence of kinds `drift` and `quality`, any order; later evidence about the same window replaces earlier one. */
+  /** Of kinds `drift` and `quality`, for alerts `skew` too; any order, later evidence about a window replaces earlier one. */
   readonly evidence: readonly Evidence[];
   /** Their digests, for the record. */
   readonly digests: readonly string[];

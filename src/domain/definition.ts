@@ -51,6 +51,17 @@ export type RetrainTrigger =
   | { readonly kind: 'drift' }
   | { readonly kind: 'age'; readonly days: number };
 
+export interface SkewPolicy {
+  /** Training rows that are looked up among the served ones, drawn by the hash of their keys. */
+  readonly rows: number;
+  /** Largest share of rows in which a feature may differ. */
+  readonly mismatch: number;
+  /** Of decimal numbers, relative to the trained value. */
+  readonly tolerance: number;
+}
+
+export const defaultSkewPolicy: SkewPolicy = { rows: 10_000, mismatch: 0.001, tolerance: 1e-4 };
+
 export interface ModelDefinition {
   readonly schema: 'definition/1';
   readonly model: string;
@@ -119,6 +130,8 @@ export interface ModelDefinition {
       readonly minRows: number;
     };
     readonly quality: { readonly metric: string; readonly min: number | null; readonly minRows: number };
+    /** Row by row, what was learned from against what was served; null is off, absent the default. */
+    readonly skew?: SkewPolicy | null;
     readonly alerts?: readonly AlertSpecification[];
   };
   readonly retrain: {

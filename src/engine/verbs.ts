@@ -2,6 +2,7 @@
  * The verbs an engine child knows: each is one lazily imported module of `verbs/` that exports `run(job, context)`. A
  * child loads only what its jobs need, so a child that inspects files never loads ONNX Runtime.
  */
+import type { ServedComparison } from '../checks/skew.ts';
 import type { EraseJob, EraseOutput } from './erase-job.ts';
 import type { HistoryFiles, HistoryJob } from './history-job.ts';
 import type {
@@ -28,6 +29,7 @@ import type {
   WrittenFile,
 } from './job.ts';
 import type { QuarantineJob, QuarantineOutput, RepairJob, RepairOutput } from './quarantine-job.ts';
+import type { CompareServedJob } from './served-job.ts';
 import type { DeltaCheckpointJob } from './verbs/delta-checkpoint.ts';
 import type { ProbeDeviceJob, ProbedDevice } from './verbs/probe-device.ts';
 
@@ -48,6 +50,7 @@ export interface Verbs {
   readonly repair: { readonly job: RepairJob; readonly output: RepairOutput };
   readonly 'delta-checkpoint': { readonly job: DeltaCheckpointJob; readonly output: WrittenFile };
   readonly erase: { readonly job: EraseJob; readonly output: EraseOutput };
+  readonly 'compare-served': { readonly job: CompareServedJob; readonly output: ServedComparison };
   readonly 'probe-device': { readonly job: ProbeDeviceJob; readonly output: ProbedDevice };
 }
 export type Verb = keyof Verbs;
@@ -93,6 +96,7 @@ const MODULES: { readonly [V in Verb]: () => Promise<VerbModule<V>> } = {
   repair: () => import('./verbs/repair.ts'),
   'delta-checkpoint': () => import('./verbs/delta-checkpoint.ts'),
   erase: () => import('./verbs/erase.ts'),
+  'compare-served': () => import('./verbs/compare-served.ts'),
   'probe-device': () => import('./verbs/probe-device.ts'),
 };
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { freezeBaseline, profileRows } from '../../src/backtest/profile-rows.ts';
 import type { History } from '../../src/backtest/table.ts';
-import { checkDomainClassifier, checkLabelLeakage, checkRowSkew, checkSplit } from '../../src/checks/index.ts';
+import { checkDomainClassifier, checkLabelLeakage, checkSplit } from '../../src/checks/index.ts';
 import { histogram } from '../../src/stats/histogram.ts';
 import { createRandom } from '../../src/stats/random.ts';
 import { contractOf, numericColumn } from './support/monitoring.ts';
@@ -51,32 +51,6 @@ test('a split without the label horizon between its sides fails', () => {
   expect(checks.find(({ check }) => check === 'split_gap')?.status).toBe('fail');
   expect(checks.find(({ check }) => check === 'shared_entities')?.status).toBe('warn');
   expect(checkSplit({ ...facts, testMinPrediction: '2026-03-02' })[0]?.status).toBe('pass');
-});
-
-describe('row by row', () => {
-  const recomputed = Float64Array.from({ length: 1000 }, (_, row) => 100 + row);
-  test.each<[string, Float64Array, string, RegExp]>([
-    ['equal', recomputed, 'pass', /0 of 1000/],
-    ['a unit', recomputed.map(value => value * 100), 'fail', /100 times .* a unit/],
-    ['a time zone', recomputed.map(value => value + 3600), 'fail', /3600 above .* time zone/],
-    [
-      'missing when served',
-      recomputed.map((value, row) => (row % 2 === 0 ? Number.NaN : value)),
-      'fail',
-      /served as missing/,
-    ],
-    ['no rows', new Float64Array(0), 'insufficient', /no paired rows/],
-  ])('%s', (_, served, status, reason) => {
-    const [, skew] = checkRowSkew({
-      columns: [{ kind: 'number', name: 'x', served, recomputed }],
-      scores: null,
-      onlyServed: 0,
-      onlyRecomputed: 0,
-      duplicates: 0,
-    });
-    expect(skew?.status).toBe(status);
-    expect(skew?.reason).toMatch(reason);
-  });
 });
 
 describe('domain classifier', () => {

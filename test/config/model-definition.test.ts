@@ -68,6 +68,13 @@ test('an alert that contradicts itself is told', () => {
   );
 });
 
+test('rows are compared for skew unless the definition says otherwise', () => {
+  const skewOf = (text: string) => readDefinition(project(`${minimal}${text}`), 'churn').monitor.skew;
+  expect(skewOf('')).toEqual({ rows: 10_000, mismatch: 0.001, tolerance: 1e-4 });
+  expect(skewOf('monitor: { skew: { mismatch: 0.01 } }\n')).toMatchObject({ rows: 10_000, mismatch: 0.01 });
+  expect(skewOf('monitor: { skew: off }\n')).toBeNull();
+});
+
 test('reads a holdout given as a share of the rows', () => {
   const definition = readDefinition(project(`${minimal}train: { holdout: 20% }\n`), 'churn');
   expect(definition.train).toMatchObject({ holdoutDays: 0, holdoutShare: 0.2 });

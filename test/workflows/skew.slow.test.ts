@@ -1,0 +1,144 @@
+/** What a version learned from against what was served: on a real server, with files replaced behind its back. */
+import { mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { DuckDBInstance } from '@duckdb/node-api';
+import { Client, Connection } from '@temporalio/client';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+import { openAlmanac, type RunningAlmanac } from '../../src/cli/up.ts';
+import type { Project } from '../../src/config/project.ts';
+import type { CheckResult, Evidence } from '../../src/domain/evidence.ts';
+import { workflowId } from '../../src/domain/ids.ts';
+import type { MonitorResult, ScoreResult, TrainResult } from '../../src/workflows/inputs.ts';
+import { approveTrained, catalogOf, makeLateProject, makeWorld, model, start } from '../support/late-project.ts';
+
+const asOf = '2025-01-31';
+const extra = `monitor: { quality: { min_rows: 100 }, skew: { rows: 5000 } }
+retrain: { when: [quality_below] }
+`;
+let root: string;
+let project: Project;
+let almanac: RunningAlmanac;
+let connection: Connection;
+let client: Client;
+
+beforeAll(async () => {
+  root = await mkdtemp(join(tmpdir(), 'almanac-skew-'));
+  await makeWorld(root);
+  project = makeLateProject(root, 'project', extra);
+  const definition = join(project.folder, 'models', `${model}.yaml`);
+  const text = await readFile(definition, 'utf8');
+  await writeFile(definition, text.replace('chunk_rows: 200', 'chunk_rows: 200, pass_through: [balance]'));
+  almanac = await openAlmanac(project, { log: () => {}, ui: false });
+  connection = await Connection.connect(almanac.server.target.connection);
+  client = new Client({ connection });
+  await start<TrainResult>(client, 'trainModel', workflowId.train(model, asOf), { model, asOf });
+  await approveTrained(client, project, asOf);
+}, 600_000);
+afterAll(async () => {
+  await connection?.close();
+  await almanac?.close();
+  await rm(root, { recursive: true, force: true });
+});
+
+async function score(partition: string, generation = 1): Promise<void> {
+  const id = workflowId.score(model, partition, generation);
+  const job = await start<ScoreResult>(client, 'scoreModel', id, { model, partition, generation });
+  expect(await job.result()).toMatchObject({ kind: 'committed' });
+}
+
+/** Evidence of skew that monitoring this partition added. */
+async function monitored(partition: string): Promise<readonly Evidence[]> {
+  const catalog = catalogOf(project);
+  const before = new Set((await catalog.evidenceList(model)).map(({ digest }) => digest));
+  const id = workflowId.monitor(model, partition);
+  const run = await start<MonitorResult>(client, 'monitorModel', id, { model, partition });
+  expect(await run.result()).toMatchObject({ kind: 'decided' });
+  const entries = await catalog.evidenceList(model, { kind: 'skew' });
+  return await Promise.all(
+    entries.filter(({ digest }) => !before.has(digest)).map(({ digest }) => catalog.evidence(digest)),
+  );
+}
+
+async function replaceFeatures(partition: string, replaced: string): Promise<void> {
+  const path = join(project.folder, `data/features/date=${partition}`, 'data_0.parquet');
+  const instance = await DuckDBInstance.create(':memory:');
+  const sql = await instance.connect();
+  await sql.run(`COPY (SELECT * REPLACE (${replaced}) FROM read_parquet('${path}')) TO '${path}.new' (FORMAT parquet)`);
+  sql.closeSync();
+  instance.closeSync();
+  await rename(`${path}.new`, path);
+}
+
+function rowSkew(evidence: Evidence | undefined, column: string): CheckResult | undefined {
+  return evidence?.checks.find(check => check.check === 'row_skew' && check.column === column);
+}
+
+const limits = { timeout: 300_000 };
+
+test(
+  'while nothing of the training set was served there is nothing to compare, and it is said once',
+  limits,
+  async () => {
+    await score('2025-01-31');
+    await score('2025-02-01');
+    const [first, ...more] = await monitored('2025-01-31');
+    expect(more).toEqual([]);
+    expect(first?.checks).toMatchObject([
+      {
+        check: 'row_skew',
+        status: 'not_applicable',
+        reason: 'no partition that v1 learned from was scored with its transform',
+      },
+    ]);
+    expect(await monitored('2025-02-01')).toEqual([]);
+  },
+);
+
+test('a day that was learned from is served as it was learned', limits, async () => {
+  await score('2025-01-08');
+  const [found] = await monitored('2025-01-08');
+  expect(found?.subject).toEqual({ partition: '2025-01-08', version: '1', compared: '2025-01-08/g1' });
+  expect(found?.verdict).toBe('pass');
+  expect(found?.checks.find(({ check }) => check === 'skew_keys')).toMatchObject({
+    status: 'pass',
+    value: 0,
+    rows: 1_000,
+  });
+  expect(rowSkew(found, 'balance')).toMatchObject({ status: 'pass', value: 0, rows: 1_000 });
+});
+
+test('a day that is served in another unit fails, by name', limits, async () => {
+  await replaceFeatures('2025-01-09', 'balance * 100 AS balance');
+  await score('2025-01-09');
+  const [found] = await monitored('2025-01-09');
+  expect(found?.subject['compared']).toBe('2025-01-09/g1 2025-01-08/g1');
+  expect(found?.verdict).toBe('fail');
+  expect(found?.reasons[0]).toMatch(
+    /^balance differs in \d+ of 2000 rows .*: served 100 times the trained value: a unit$/,
+  );
+  expect(rowSkew(found, 'channel')?.status).toBe('pass');
+});
+
+test('where the scored files were replaced since, the logged feature is still compared', limits, async () => {
+  await replaceFeatures('2025-01-10', 'balance + 7 AS balance, invoice_amount * 2 AS invoice_amount');
+  await score('2025-01-10');
+  // Now the file is as it was at training again, or nearly: what was served is known from the predictions alone.
+  await replaceFeatures('2025-01-10', 'balance - 7 AS balance');
+  const [found] = await monitored('2025-01-10');
+  expect(rowSkew(found, 'balance')).toMatchObject({ status: 'fail', rows: 3_000 });
+  // Of the day whose files are gone nothing else is known.
+  expect(rowSkew(found, 'invoice_amount')).toMatchObject({ status: 'pass', rows: 2_000 });
+});
+
+test('no value of a key stands in any of it', async () => {
+  const catalog = catalogOf(project);
+  const entries = await catalog.evidenceList(model, { kind: 'skew' });
+  const evidence = await Promise.all(entries.map(({ digest }) => catalog.evidence(digest)));
+  expect(evidence).toHaveLength(4);
+  for (const { checks } of evidence)
+    for (const { column, details } of checks) {
+      expect(column).not.toBe('customer_id');
+      expect(JSON.stringify(details)).not.toMatch(/customer/);
+    }
+});
