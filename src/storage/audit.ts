@@ -6,7 +6,7 @@
 import { splitSegment } from './chain.ts';
 import { sha256 } from './digest.ts';
 import { deletedOnPurpose } from './erased.ts';
-import { entryNumberOf, keys } from './keys.ts';
+import { entryNumberOf, isForeign, keys } from './keys.ts';
 import { listAll, type ObjectInfo, type ObjectStore } from './object-store.ts';
 import { namedByDocument, namedByEntry } from './references.ts';
 import { parseCommit } from './table/actions.ts';
@@ -56,6 +56,8 @@ export async function verifyStore(store: ObjectStore): Promise<AuditReport> {
       for (const key of namedByEntry(prefix, text)) named.set(key, named.get(key) ?? `entry ${number} of ${prefix}`);
   }
   for (const object of objects) {
+    if (isForeign(object.key))
+      findings.push({ key: object.key, byte: null, message: 'Almanac has no object of this name: move it away' });
     const bytes = await verifyDigestInName(store, object, findings);
     if (bytes === null || !object.key.startsWith(keys.documents)) continue;
     for (const key of namedByDocument(object.key, new TextDecoder().decode(bytes)))

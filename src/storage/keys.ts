@@ -73,6 +73,20 @@ export function entryNumberOf(key: string): number | null {
   return match === null ? null : Number(match[1]);
 }
 
+/** Whether the object lies where only Almanac writes and has none of the names it gives: it may be in the way of a log. */
+export function isForeign(key: string): boolean {
+  if (!/^(?:definitions|audit|models|documents|artifacts)(?:\/|$)/.test(key)) return false;
+  return !knownNames.some(name => name.test(key));
+}
+
+const knownNames = [
+  new RegExp(
+    `^(?:definitions|audit|models/[^/]+/(?:${modelLogs.join('|')}))/(?:\\d{20}\\.json|segments/\\d{20}\\.ndjson)$`,
+  ),
+  /^documents\/[^/]+\/[0-9a-f]{64}\.json$/,
+  /^artifacts\/[0-9a-f]{64}$/,
+];
+
 /** Text as one path segment: letters, digits, `.`, `_` and `-` stay, every other byte becomes `~XX` (not `%XX`, which Delta readers would decode). */
 export function segment(text: string): string {
   if (text === '') throw new Error('An empty name cannot become part of an object name');

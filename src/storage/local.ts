@@ -132,7 +132,7 @@ export class LocalStore implements ObjectStore {
       const found = await this.#disk.stat(this.pathOf(key));
       return mismatchOf(key, found) ?? { kind: 'found', value: infoOf(key, found) };
     } catch (error) {
-      return this.#missingOr(error);
+      return this.#missingOr(error, key);
     }
   }
 
@@ -162,7 +162,7 @@ export class LocalStore implements ObjectStore {
       });
       return { kind: 'found', value: { objects, next: keys.length > limit ? (page.at(-1) ?? null) : null } };
     } catch (error) {
-      const missing = await this.#missingOr(error);
+      const missing = await this.#missingOr(error, folder);
       return missing.kind === 'not_found' ? { kind: 'found', value: { objects: [], next: null } } : missing;
     }
   }
@@ -173,8 +173,8 @@ export class LocalStore implements ObjectStore {
     try {
       await this.#disk.unlink(this.pathOf(key));
     } catch (error) {
-      const missing = await this.#missingOr(error);
-      if (missing.kind === 'not_found') return { kind: 'applied', etag: '' };
+      const missing = await this.#missingOr(error, key);
+      if (missing.kind !== 'unknown') return { kind: 'applied', etag: '' };
       return refusals.has(codeOf(error)) ? refused(causeOf(error)) : { kind: 'unknown', cause: causeOf(error) };
     }
     return (await this.#syncFolder(dirname(this.pathOf(key)))) ?? { kind: 'applied', etag: '' };
@@ -322,7 +322,7 @@ export class LocalStore implements ObjectStore {
       signal?.throwIfAborted();
       file = await this.#disk.openFile(this.pathOf(key));
     } catch (error) {
-      return this.#missingOr(error);
+      return this.#missingOr(error, key);
     }
     try {
       return await read(file);
@@ -334,9 +334,17 @@ export class LocalStore implements ObjectStore {
     }
   }
 
-  /** A missing root is no empty store: its disk may not be mounted. */
-  async #missingOr(error: unknown): Promise<{ kind: 'not_found' } | { kind: 'unknown'; cause: string }> {
-    if (codeOf(error) !== 'ENOENT' && codeOf(error) !== 'ENOTDIR') return { kind: 'unknown', cause: causeOf(error) };
+  /**
+   * A missing root is no empty store: its disk may not be mounted. Nor does a file where the key has a folder mean that nothing
+   * was ever written there.
+   */
+  async #missingOr(error: unknown, key: string): Promise<Exclude<ReadResult<never>, { readonly kind: 'found' }>> {
+    if (codeOf(error) === 'ENOTDIR')
+      return {
+        kind: 'changed',
+        detail: `${key}: a file is in the way, where a folder of its path must be. Move it away`,
+      };
+    if (codeOf(error) !== 'ENOENT') return { kind: 'unknown', cause: causeOf(error) };
     try {
       await this.#disk.stat(this.#root);
       return { kind: 'not_found' };

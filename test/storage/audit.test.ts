@@ -45,6 +45,15 @@ describe('the audit', () => {
     });
   });
 
+  test('names a file that is in the way of a log', async () => {
+    for (const key of ['models/churn/runs', 'definitions/notes.txt', 'elsewhere/readme'])
+      await store.putIfAbsent(key, Buffer.from('x'));
+    expect((await verifyStore(store)).findings).toMatchObject([
+      { key: 'definitions/notes.txt', message: expect.stringContaining('move it away') },
+      { key: 'models/churn/runs' },
+    ]);
+  });
+
   test('names a document that a log names and that is gone', async () => {
     const catalog = new Catalog(systemPorts(store));
     const decision = { schema: 'decision/1', model: 'churn', asOf: '2026-01-01', action: 'none', reasons: [] };

@@ -40,6 +40,11 @@ describe('local store, on its own', () => {
     expect(below).toMatchObject({ reason: 'refused', detail: expect.stringContaining('a file is in the way') });
     expect(above).toMatchObject({ reason: 'refused', detail: expect.stringContaining('a folder is in the way') });
     expect((await store.get('a')).kind).toBe('changed');
+    // Not `not_found`: a log whose folder is a file was not necessarily empty.
+    const answers = [await store.get('a/b/c'), await store.head('a/b/c'), await store.list('a/b/')];
+    for (const answer of answers) {
+      expect(answer).toMatchObject({ kind: 'changed', detail: expect.stringMatching(/^a\/b\/.*a file is in the way/) });
+    }
   });
 
   test('takes a missing root for a disk that is not mounted, not for an empty store', async () => {
