@@ -102,6 +102,7 @@ function judge(definition: ModelDefinition, rows: EvaluationRows): CheckResult[]
   const { metric, min, champion: policy, minSliceRows } = definition.evaluate;
   const common = {
     champion: policy,
+    weights: rows.weights,
     clusters: null,
     slices: rows.slices.map(({ column, values, codes }) => ({ column, values, ids: codes })),
     minSliceRows,
@@ -118,7 +119,8 @@ function judge(definition: ModelDefinition, rows: EvaluationRows): CheckResult[]
       threshold: definition.task === 'binary' ? 0.5 : null,
     });
     if (definition.task === 'regression') return judged;
-    const seen = { labels: rows.labels, scores: challenger.values, threshold: 0.5, seed: definition.train.seed };
+    const { labels, weights } = rows;
+    const seen = { labels, weights, scores: challenger.values, threshold: 0.5, seed: definition.train.seed };
     return [...judged, ...judgeEstimateReference(seen)];
   }
   // Several classes are judged by whether the predicted class is the right one.

@@ -153,9 +153,9 @@ async function scoreBoth(
     },
     limits,
   );
-  const { labels, scores } = await readEvaluation(evaluation);
+  const { labels, weights, scores } = await readEvaluation(evaluation);
   const scoresOf = (number: number) => scores.find(one => one.version === number)?.values ?? new Float64Array();
-  return { labels, championScores: scoresOf(cohort.version), probeScores: scoresOf(0) };
+  return { labels, weights, championScores: scoresOf(cohort.version), probeScores: scoresOf(0) };
 }
 
 function sampled(partitions: readonly LabelledPartition[], seed: number): readonly LabelledPartition[] {

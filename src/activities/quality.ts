@@ -111,6 +111,7 @@ async function judgeCohort(services: Services, cohort: Cohort, work: Work): Prom
     work.report({ done: rows.length, total: members.length, unit: 'partitions' });
   }
   const labels = joined(rows.map(part => part.labels));
+  const isWeighted = (definition.data.labels?.weight ?? null) !== null;
   const unlabelledScores = joined(rows.map(part => part.unlabelled));
   return judgeQualityOf({
     metric: definition.task === 'multiclass' ? 'accuracy' : metric,
@@ -127,7 +128,7 @@ async function judgeCohort(services: Services, cohort: Cohort, work: Work): Prom
     labels,
     scores: joined(rows.map(part => part.scores)),
     unlabelledScores: definition.task === 'multiclass' ? null : unlabelledScores,
-    weights: null,
+    weights: isWeighted ? joined(rows.map(part => part.weights ?? new Float64Array())) : null,
     clusters: null,
     threshold: definition.task === 'regression' ? null : 0.5,
     seed: definition.train.seed,

@@ -5,6 +5,7 @@ import type { ModelDefinition } from '../domain/definition.ts';
 import type { Job } from '../domain/job.ts';
 import { endOfPartition } from '../domain/time.ts';
 import type { LabelSource } from '../engine/job.ts';
+import { weightCountsSql, weightProblem } from '../engine/label-weights.ts';
 import { identifier, literal } from '../engine/sql.ts';
 import type { TableFile } from '../inputs/input-tables.ts';
 import { PermanentFault } from './fault.ts';
@@ -28,6 +29,8 @@ export async function labelFiles(
 export interface ServedScores {
   readonly labels: Float64Array;
   readonly scores: Float64Array;
+  /** Inverse sampling probabilities of the labels, where the definition names a column of them. */
+  readonly weights: Float64Array | null;
   /** Of the rows that have no label. */
   readonly unlabelled: Float64Array;
 }
@@ -39,11 +42,17 @@ export async function servedScores(
   partition: string,
   work: Work,
 ): Promise<ServedScores> {
+  const weight = definition.data.labels?.weight ?? null;
   const groups = await joinedWithLabels(services, { definition, partition }, work, ({ column, positive }, from) => {
-    const items = answerAndScore(definition, `l.${identifier(column)}`, positive);
-    return `SELECT y, s, count(*) AS n FROM (SELECT ${items} ${from} WHERE p.model_version = ${version}) GROUP BY y, s`;
+    const label = `l.${identifier(column)}`;
+    const weightOf =
+      weight === null
+        ? 'NULL'
+        : `CASE WHEN ${label} IS NULL THEN NULL ELSE CAST(l.${identifier(weight)} AS DOUBLE) END`;
+    const items = `${answerAndScore(definition, label, positive)}, ${weightOf} AS w`;
+    return `SELECT y, s, w, count(*) AS n FROM (SELECT ${items} ${from} WHERE p.model_version = ${version}) GROUP BY y, s, w`;
   });
-  return expand(groups);
+  return expand(groups, weight !== null);
 }
 
 /** When the labels of a partition arrived, as far as they are known at `observedDays` after it. */
@@ -91,6 +100,7 @@ async function joinedWithLabels(
   return await inScratch(services, async folder => {
     const at = { folder: join(folder, 'labels'), signal: work.signal };
     const source = await labelSource(services, definition, files.map(pinOf), at);
+    await assertWeights(services, { partition, source, files }, work);
     const predictions = await fetchPredictions(services, definition, partition, folder, work);
     const using = definition.contract.keys.map(key => `p.${identifier(key)} = l.${identifier(key)}`).join(' AND ');
     const result = await services.engine.run(
@@ -104,6 +114,39 @@ async function joinedWithLabels(
     );
     return result.rows;
   });
+}
+
+/** A weight that is none would silently take its row out of every sum; the file and the column are named instead. */
+async function assertWeights(
+  services: Services,
+  {
+    partition,
+    source,
+    files,
+  }: { readonly partition: string; readonly source: LabelSource; readonly files: readonly TableFile[] },
+  work: Work,
+): Promise<void> {
+  const weight = source.weight ?? null;
+  if (weight === null) return;
+  const names = source.files.map((_, index) => `labels_${index}`);
+  const { columns, rows } = await services.engine.run(
+    'query',
+    {
+      sql: names.map(name => weightCountsSql(name, source.column, weight)).join(' UNION ALL '),
+      tables: Object.fromEntries(names.map((name, index) => [name, source.files.slice(index, index + 1)])),
+    },
+    { deadlineMs: queryMs, signal: work.signal },
+  );
+  for (const [index, values] of rows.entries()) {
+    const problem = weightProblem(Object.fromEntries(columns.map(({ name }, column) => [name, values[column]])));
+    if (problem === null) continue;
+    const path = files[index]?.path ?? '';
+    throw new PermanentFault(
+      'BadWeight',
+      `labels of partition ${partition}: column ${weight} of ${path}: ${problem}; a weight is the inverse of the probability that the row was labelled`,
+      { partition, path, column: weight },
+    );
+  }
 }
 
 /** SQL of `y`, NULL without a label, and of `s`, the score it is compared with. */
@@ -120,19 +163,24 @@ function answerAndScore({ task }: ModelDefinition, label: string, positive: stri
 }
 
 /** Groups of equal rows back to rows. */
-function expand(groups: readonly (readonly unknown[])[]): ServedScores {
+function expand(groups: readonly (readonly unknown[])[], isWeighted: boolean): ServedScores {
   const rowsOf = (some: readonly (readonly unknown[])[], column: number) => {
-    const values = new Float64Array(some.reduce((sum, group) => sum + Number(group[2]), 0));
+    const values = new Float64Array(some.reduce((sum, group) => sum + Number(group[3]), 0));
     let at = 0;
     for (const group of some) {
-      values.fill(Number(group[column]), at, at + Number(group[2]));
-      at += Number(group[2]);
+      values.fill(Number(group[column]), at, at + Number(group[3]));
+      at += Number(group[3]);
     }
     return values;
   };
   const labelled = groups.filter(([label]) => label !== null);
   const rest = groups.filter(([label]) => label === null);
-  return { labels: rowsOf(labelled, 0), scores: rowsOf(labelled, 1), unlabelled: rowsOf(rest, 1) };
+  return {
+    labels: rowsOf(labelled, 0),
+    scores: rowsOf(labelled, 1),
+    weights: isWeighted ? rowsOf(labelled, 2) : null,
+    unlabelled: rowsOf(rest, 1),
+  };
 }
 
 /** Local copies of the partition's present part files. */

@@ -243,6 +243,7 @@ export async function labelSource(
     column: table.column,
     positive: definition.task === 'binary' ? table.positive : null,
     only: null,
+    weight: table.weight ?? null,
   };
 }
 

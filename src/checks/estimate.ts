@@ -20,7 +20,7 @@ import type { Numbers } from '../stats/measured.ts';
 import { sum } from '../stats/measured.ts';
 import { createRandom } from '../stats/random.ts';
 import { judgeTable, percent, plain } from './result.ts';
-import { everyRow, pick } from './row-clusters.ts';
+import { drawnByWeight, everyRow, pick } from './row-clusters.ts';
 
 export function isEstimatedMetric(name: string): name is EstimatedMetric {
   return (estimatedMetrics as readonly string[]).includes(name);
@@ -46,11 +46,16 @@ const calibrationBins = { bins: 10, binning: 'equal-mass' } as const;
 export function judgeEstimateReference(input: {
   readonly labels: Numbers;
   readonly scores: Numbers;
+  /** Inverse sampling probabilities when only a sample was labelled. */
+  readonly weights?: Numbers | null;
   readonly threshold: number;
   readonly seed: number;
 }): CheckResult[] {
   return judgeTable('estimate_reference', () => {
-    const { labels, scores, threshold } = input;
+    const { weights = null, threshold } = input;
+    const alike = weights === null ? null : drawnByWeight(weights, input.seed);
+    const labels = alike === null ? input.labels : pick(input.labels, alike);
+    const scores = alike === null ? input.scores : pick(input.scores, alike);
     const rows = labels.length;
     const found = componentDeviations(labels, callsOf(scores, threshold), scores);
     const deviations = Object.fromEntries(

@@ -5,18 +5,20 @@
  * Looks are not sequential: a challenger is judged once on a fixed holdout, so no alpha is spent over time.
  */
 import type { CheckResult } from '../domain/evidence.ts';
-import { clusterBootstrap } from '../stats/bootstrap.ts';
 import { calibrationError, calibrationInTheLarge, reliability } from '../stats/calibration.ts';
-import { delongAuc, delongPaired } from '../stats/delong.ts';
+import { delongAuc } from '../stats/delong.ts';
 import { psi, psiNoiseFloor } from '../stats/divergence.ts';
 import { histogram } from '../stats/histogram.ts';
 import { mcnemar } from '../stats/mcnemar.ts';
-import { type Measured, measured, type Numbers, undefinedBecause } from '../stats/measured.ts';
+import { measured, type Numbers } from '../stats/measured.ts';
 import { quantileOfSorted } from '../stats/moments.ts';
-import { boundsOf } from './intervals.ts';
-import { checkResult, type Finding, judgeTable, plain } from './result.ts';
-import { everyRow, pick, resampled, rowsByCluster } from './row-clusters.ts';
+import { effectiveRows, weightedMean } from '../stats/weighted.ts';
+import { type Bounds, boundsOf } from './intervals.ts';
+import { compare } from './paired-difference.ts';
+import { checkResult, type Finding, judgeTable, percent, plain } from './result.ts';
+import { everyRow, pick } from './row-clusters.ts';
 import { directionOf, measureQuality, type QualityMetric, qualityMetric } from './score-quality.ts';
+import { isLinearMetric, sampleText, weightedInterval } from './weighted-quality.ts';
 
 export interface EvaluationInput {
   /** Name of a metric of `checks/score-quality`. */
@@ -29,6 +31,8 @@ export interface EvaluationInput {
   readonly challengerScores: Numbers;
   /** Null when there is no champion yet. */
   readonly championScores: Numbers | null;
+  /** Inverse sampling probabilities when only a sample was labelled; null or absent counts all rows alike. */
+  readonly weights?: Numbers | null;
   /** Rows of one cluster (a day, an entity) are resampled together; null treats rows as independent. */
   readonly clusters: Int32Array | null;
   /** Guarded slices: per row the index into `values`. */
@@ -72,18 +76,19 @@ function judgePair(metric: QualityMetric, input: EvaluationInput, champion: Numb
 
 function judgeAbsolute(metric: QualityMetric, input: EvaluationInput): Finding | null {
   const { labels, challengerScores: scores, min } = input;
-  const found = measureQuality(metric, labels, scores, input.threshold ?? undefined);
+  const found = measureQuality(metric, labels, scores, input);
   const rows = labels.length;
   if (found.value === null)
     return { status: 'insufficient', weight: 'required', rows, reason: `${metric} is undefined: ${found.reason}` };
-  const interval = metric === 'auc' ? intervalOfAuc(labels, scores, input.champion.confidence) : null;
-  const base = { value: found.value, interval, rows, weight: 'required' as const, details: {} };
+  const interval = intervalOf(metric, input);
+  const base = { value: found.value, interval, rows, weight: 'required' as const, details: detailsOf(input) };
+  const text = `${metric} ${plain(found.value)} on ${rows} rows${sampleText(input.weights ?? null)}`;
   if (min === null)
     return {
       ...base,
       weight: 'advisory',
       status: 'pass',
-      reason: `${metric} ${plain(found.value)} on ${rows} rows; no gate is declared`,
+      reason: `${text}; no gate is declared`,
     };
   const gate = { ...base, limit: min, limitSource: 'declared' };
   const good = (found.value - min) * directionOf(metric) >= 0;
@@ -91,8 +96,12 @@ function judgeAbsolute(metric: QualityMetric, input: EvaluationInput): Finding |
   return {
     ...gate,
     status: good ? 'pass' : 'fail',
-    reason: `${metric} ${plain(found.value)} on ${rows} rows, ${relation} ${plain(min)} wanted`,
+    reason: `${text}, ${relation} ${plain(min)} wanted`,
   };
+}
+
+function detailsOf({ weights = null }: EvaluationInput): Record<string, unknown> {
+  return weights === null ? {} : { sample: 'weighted', effectiveRows: effectiveRows(weights) };
 }
 
 function withoutChampion(metric: QualityMetric, input: EvaluationInput): CheckResult {
@@ -105,16 +114,6 @@ function withoutChampion(metric: QualityMetric, input: EvaluationInput): CheckRe
       ? `there is no champion to compare with: the gate on ${metric} decides, then people approve`
       : `there is no champion to compare with and no least ${metric} is declared: set evaluate.min`,
   });
-}
-
-export interface Difference {
-  /** challenger − champion, oriented so that more is better. */
-  readonly value: number;
-  readonly low: number;
-  readonly high: number;
-  readonly champion: number;
-  readonly challenger: number;
-  readonly method: string;
 }
 
 function judgeNonInferiority(metric: QualityMetric, input: EvaluationInput, champion: Numbers): Finding {
@@ -132,7 +131,7 @@ function judgeNonInferiority(metric: QualityMetric, input: EvaluationInput, cham
     };
   }
   const { value, low, high, method, ...sides } = difference.value;
-  const found = `${metric} ${plain(sides.challenger)} against the champion's ${plain(sides.champion)} on the same ${rows} rows: better by ${plain(value)}, at least ${plain(low)}`;
+  const found = `${metric} ${plain(sides.challenger)} against the champion's ${plain(sides.champion)} on the same ${rows} rows${sampleText(input.weights ?? null)}: better by ${plain(value)}, at least ${plain(low)}`;
   const base = {
     value,
     limit: -margin,
@@ -140,7 +139,7 @@ function judgeNonInferiority(metric: QualityMetric, input: EvaluationInput, cham
     interval: [low, high] as const,
     rows,
     weight: 'required' as const,
-    details: { ...sides, method },
+    details: { ...sides, method, ...detailsOf(input) },
   };
   if (low > -margin) return { ...base, status: 'pass', reason: found };
   if (high < -margin) return { ...base, status: 'fail', reason: `${found}; it is worse by more than ${plain(margin)}` };
@@ -157,81 +156,11 @@ function judgeNonInferiority(metric: QualityMetric, input: EvaluationInput, cham
   };
 }
 
-/** DeLong for the AUC of independent rows, cluster bootstrap for anything else. */
-/** Challenger minus champion on all rows with its two-sided interval, oriented so that more is better. */
-export function pairedDifference(
-  metric: QualityMetric,
-  input: EvaluationInput,
-  champion: Numbers,
-  confidence: number,
-): Measured<Difference> {
-  return compare(metric, input, champion, everyRow(input.labels.length), confidence);
-}
-
-function compare(
-  metric: QualityMetric,
-  input: EvaluationInput,
-  champion: Numbers,
-  rows: Uint32Array,
-  confidence: number,
-): Measured<Difference> {
-  if (metric === 'auc' && input.clusters === null) {
-    const paired = delongPaired(
-      pick(input.labels, rows),
-      { first: pick(input.challengerScores, rows), second: pick(champion, rows) },
-      confidence,
-    );
-    if (paired.value === null) return undefinedBecause(paired.reason);
-    const { auc1, auc2, difference, interval } = paired.value;
-    return measured({ value: difference, ...interval, challenger: auc1, champion: auc2, method: 'DeLong' });
-  }
-  return compareByBootstrap(metric, input, champion, rows, confidence);
-}
-
-function compareByBootstrap(
-  metric: QualityMetric,
-  input: EvaluationInput,
-  champion: Numbers,
-  rows: Uint32Array,
-  confidence: number,
-): Measured<Difference> {
-  const groups = rowsByCluster(input.clusters, rows);
-  const direction = directionOf(metric);
-  const quality = (scores: Numbers, chosen: Uint32Array) =>
-    measureQuality(metric, pick(input.labels, chosen), pick(scores, chosen), input.threshold ?? undefined).value;
-  const challengerValue = quality(input.challengerScores, rows);
-  const championValue = quality(champion, rows);
-  if (challengerValue === null || championValue === null)
-    return undefinedBecause(`${metric} is undefined on these rows`);
-  const interval = clusterBootstrap({
-    clusters: groups.length,
-    seed: input.seed,
-    confidence,
-    // Each resample sorts all rows again; 300 keep the percentile's error below a tenth of the interval.
-    resamples: groups.length > 0 && rows.length > 20_000 ? 300 : 1000,
-    statistic: multiplicities => {
-      const chosen = resampled(groups, multiplicities);
-      const left = quality(input.challengerScores, chosen);
-      const right = quality(champion, chosen);
-      return left === null || right === null ? null : direction * (left - right);
-    },
-  });
-  if (interval.value === null) return undefinedBecause(interval.reason);
-  const { estimate, low, high } = interval.value;
-  return measured({
-    value: estimate,
-    low,
-    high,
-    challenger: challengerValue,
-    champion: championValue,
-    method: `bootstrap over ${groups.length} clusters`,
-  });
-}
-
 /** McNemar at the threshold: do the two decide differently, and in whose favour? Advice, because a flip is not a loss. */
 function judgeDecisions(input: EvaluationInput, champion: Numbers): Finding | null {
-  const { labels, threshold } = input;
+  const { labels, threshold, weights = null } = input;
   if (threshold === null) return null;
+  if (weights !== null) return judgeWeightedDecisions(input, champion);
   let onlyChallenger = 0;
   let onlyChampion = 0;
   for (let row = 0; row < labels.length; row++) {
@@ -256,6 +185,24 @@ function judgeDecisions(input: EvaluationInput, champion: Numbers): Finding | nu
   };
 }
 
+/** McNemar counts rows alike; of a sample the share of right decisions is compared, paired by row. */
+function judgeWeightedDecisions(input: EvaluationInput, champion: Numbers): Finding {
+  const rows = input.labels.length;
+  const found = compare('accuracy', input, champion, everyRow(rows), input.champion.confidence);
+  if (found.value === null) return { status: 'insufficient', rows, reason: found.reason };
+  const { value, low, high, challenger } = found.value;
+  return {
+    status: high < 0 ? 'warn' : 'pass',
+    value,
+    limit: 0,
+    limitSource: 'declared',
+    interval: [low, high],
+    rows,
+    reason: `at threshold ${plain(input.threshold ?? 0.5)} the challenger is right on ${percent(challenger)} of the weighted rows, the champion on ${percent(found.value.champion)}`,
+    details: { method: 'linearisation', ...detailsOf(input) },
+  };
+}
+
 /**
  * Guarded slices: none may be worse than twice the margin, shown at a confidence corrected for their number (Bonferroni;
  * slices overlap, so nothing finer holds). Slices without support say so and block nothing.
@@ -266,17 +213,20 @@ function judgeSlices(metric: QualityMetric, input: EvaluationInput, champion: Nu
       .map((value, index) => ({ name: `${column}=${value}`, rows: rowsWhere(ids, index) }))
       .filter(({ rows }) => rows.length > 0),
   );
-  const supported = slices.filter(({ rows }) => rows.length >= input.minSliceRows).length;
+  const worthOf = (rows: Uint32Array) =>
+    input.weights === undefined || input.weights === null ? rows.length : effectiveRows(pick(input.weights, rows));
+  const supported = slices.filter(({ rows }) => worthOf(rows) >= input.minSliceRows).length;
   const confidence = 1 - (1 - input.champion.confidence) / Math.max(1, supported);
   const limit = -sliceMargins * input.champion.nonInferiorBy;
   return slices.flatMap(({ name, rows }) =>
     judgeTable('slice_non_inferiority', () => {
       const base = { slice: name, rows: rows.length, limit, limitSource: 'declared', weight: 'blocking' as const };
-      if (rows.length < input.minSliceRows)
+      const worth = worthOf(rows);
+      if (worth < input.minSliceRows)
         return {
           ...base,
           status: 'insufficient',
-          reason: `${name}: ${rows.length} rows, ${input.minSliceRows} needed`,
+          reason: `${name}: ${rows.length} rows${worth < rows.length ? `, worth ${Math.round(worth)} of equal weight` : ''}, ${input.minSliceRows} needed`,
         };
       const difference = compare(metric, input, champion, rows, confidence);
       if (difference.value === null)
@@ -304,18 +254,19 @@ function judgeSlices(metric: QualityMetric, input: EvaluationInput, champion: Nu
 function judgeCalibration(input: EvaluationInput): Finding | null {
   if (input.threshold === null) return null;
   const rows = input.labels.length;
-  const challenger = errorOf(input.labels, input.challengerScores);
+  const weights = input.weights ?? null;
+  const challenger = errorOf(input.labels, input.challengerScores, weights);
   if (challenger === null)
     return {
       status: 'insufficient',
       rows,
       reason: 'calibration needs labels of both classes and scores between 0 and 1',
     };
-  const champion = input.championScores === null ? null : errorOf(input.labels, input.championScores);
+  const champion = input.championScores === null ? null : errorOf(input.labels, input.championScores, weights);
   // Without drift the error of ten equal bins is about √(bins/(2π n)) × the spread of a label: that much is noise.
-  const noise = Math.sqrt(10 / (2 * Math.PI * rows));
+  const noise = Math.sqrt(10 / (2 * Math.PI * (weights === null ? rows : effectiveRows(weights))));
   const limit = Math.max(champion ?? 0, noise) + calibrationSlack;
-  const large = calibrationInTheLarge(input.labels, input.challengerScores).value;
+  const large = inTheLarge(input);
   const base = { value: challenger, rows, details: { champion, inTheLarge: large } };
   const found = `expected calibration error ${plain(challenger)}${champion === null ? '' : `, the champion's ${plain(champion)}`}`;
   if (champion === null)
@@ -363,14 +314,25 @@ function judgeDistribution(input: EvaluationInput, champion: Numbers): Finding {
   };
 }
 
-function errorOf(labels: Numbers, scores: Numbers): number | null {
-  const bins = reliability(labels, scores, { bins: 10, binning: 'equal-mass' });
+function inTheLarge({ labels, challengerScores: scores, weights = null }: EvaluationInput): number | null {
+  if (weights === null) return calibrationInTheLarge(labels, scores).value;
+  const gaps = Float64Array.from(labels, (label, row) => scores[row]! - label);
+  return weightedMean(gaps, weights).value?.value ?? null;
+}
+
+function errorOf(labels: Numbers, scores: Numbers, weights: Numbers | null): number | null {
+  const bins = reliability(labels, scores, { bins: 10, binning: 'equal-mass', weights });
   return bins.value === null || labels.length < rowsMin ? null : calibrationError(bins.value).value;
 }
 
-function intervalOfAuc(labels: Numbers, scores: Numbers, confidence: number) {
-  const auc = delongAuc(labels, scores, confidence);
-  return auc.value === null ? null : boundsOf(measured(auc.value.interval));
+function intervalOf(metric: QualityMetric, input: EvaluationInput): Bounds {
+  const { labels, challengerScores: scores, weights = null, threshold } = input;
+  const { confidence } = input.champion;
+  if (weights !== null && isLinearMetric(metric)) {
+    return boundsOf(weightedInterval(metric, { labels, scores, weights, threshold: threshold ?? 0.5 }, confidence));
+  }
+  const auc = metric === 'auc' ? delongAuc(labels, scores, confidence).value : null;
+  return auc === null ? null : boundsOf(measured(auc.interval));
 }
 
 function rowsWhere(ids: Int32Array, value: number): Uint32Array {
@@ -393,12 +355,13 @@ function assertPaired(input: EvaluationInput): void {
   const lengths = [
     input.challengerScores.length,
     input.championScores?.length ?? rows,
+    input.weights?.length ?? rows,
     input.clusters?.length ?? rows,
     ...input.slices.map(({ ids }) => ids.length),
   ];
   if (lengths.some(length => length !== rows)) {
     throw new Error(
-      `evaluation is paired: ${rows} labels, but scores, clusters or slices have ${lengths.join(', ')} rows`,
+      `evaluation is paired: ${rows} labels, but scores, weights, clusters or slices have ${lengths.join(', ')} rows`,
     );
   }
 }

@@ -4,9 +4,11 @@
  */
 import type { CheckResult } from '../domain/evidence.ts';
 import type { Numbers } from '../stats/measured.ts';
-import { type EvaluationInput, pairedDifference } from './evaluation.ts';
+import { effectiveRows } from '../stats/weighted.ts';
+import { pairedDifference } from './paired-difference.ts';
 import { type Finding, judgeTable, plain } from './result.ts';
 import { qualityMetric } from './score-quality.ts';
+import { sampleText } from './weighted-quality.ts';
 
 export interface ProbeInput {
   readonly metric: string;
@@ -14,6 +16,8 @@ export interface ProbeInput {
   readonly labels: Numbers;
   readonly championScores: Numbers;
   readonly probeScores: Numbers;
+  /** Inverse sampling probabilities when only a sample was labelled. */
+  readonly weights?: Numbers | null;
   /** What the champion may be behind. */
   readonly margin: number;
   readonly minRows: number;
@@ -37,21 +41,18 @@ export function judgeProbe(input: ProbeInput): CheckResult[] {
 function judge(input: ProbeInput): Finding {
   const metric = qualityMetric(input.metric);
   const rows = input.labels.length;
+  const weights = input.weights ?? null;
   const base = { rows, limit: -input.margin, limitSource: 'declared' };
-  if (rows < input.minRows) {
-    const reason = `${rows} labelled rows to compare the champion with a probe on; ${input.minRows} are needed`;
+  if ((weights === null ? rows : effectiveRows(weights)) < input.minRows) {
+    const reason = `${rows} labelled rows${sampleText(weights)} to compare the champion with a probe on; ${input.minRows} are needed`;
     return { ...base, status: 'insufficient', reason };
   }
-  const pair: EvaluationInput = {
-    metric,
-    min: null,
-    champion: { nonInferiorBy: 0, confidence: (1 + confidence) / 2 },
+  const pair = {
     labels: input.labels,
     challengerScores: input.probeScores,
     championScores: input.championScores,
+    weights,
     clusters: null,
-    slices: [],
-    minSliceRows: rows,
     threshold: input.threshold,
     seed: input.seed,
   };

@@ -3,16 +3,17 @@
 import type { CheckResult, Evidence } from '../domain/evidence.ts';
 import { type LabelCohort, maturityOf } from '../domain/labels.ts';
 import { clusterBootstrap } from '../stats/bootstrap.ts';
-import { rocAuc } from '../stats/classification.ts';
 import { delongAuc } from '../stats/delong.ts';
 import { psi, psiNoiseFloor } from '../stats/divergence.ts';
 import { histogram } from '../stats/histogram.ts';
 import type { Numbers } from '../stats/measured.ts';
 import { sum } from '../stats/measured.ts';
+import { effectiveRows } from '../stats/weighted.ts';
 import { wilson } from './intervals.ts';
 import { type Finding, judgeTable, percent, plain } from './result.ts';
 import { everyRow, pick, resampled, rowsByCluster } from './row-clusters.ts';
 import { directionOf, measureQuality, type QualityMetric, qualityMetric } from './score-quality.ts';
+import { isLinearMetric, sampleText, weightedInterval } from './weighted-quality.ts';
 
 export interface QualityInput {
   readonly metric: string;
@@ -61,16 +62,29 @@ function judgeCoverage(input: QualityInput): Finding {
   };
 }
 
-/** Do labelled and unlabelled rows score alike? If not, the metric describes the labelled ones only. */
+/**
+ * Do labelled and unlabelled rows score alike? If not, the metric describes the labelled ones only. A sample may be chosen
+ * by score: its weights have to give the scores of all rows back.
+ */
 function judgeSelection(input: QualityInput): Finding | null {
-  const rest = input.unlabelledScores;
+  const { unlabelledScores: rest, weights } = input;
   const rows = input.labels.length;
   if (rest === null || rest.length === 0) return null;
   const ascending = Float64Array.from(rest).sort();
   const edges = Array.from({ length: 9 }, (_, index) => ascending[Math.floor(((index + 1) / 10) * (rest.length - 1))]!);
   const distinct = [...new Set(edges)];
-  const found = psi(histogram(rest, distinct), histogram(input.scores, distinct));
-  const noise = psiNoiseFloor({ n: rest.length, m: rows, bins: distinct.length + 1 }).value;
+  const size = weights === null ? rows : effectiveRows(weights);
+  const labelled = histogram(input.scores, distinct);
+  const others = histogram(rest, distinct);
+  const found =
+    weights === null
+      ? psi(others, labelled)
+      : psi(
+          others.map((count, bin) => count + labelled[bin]!),
+          // As many rows as the sample is worth: PSI smooths by half a row.
+          histogram(input.scores, distinct, weights).map(weight => (weight * size) / sum(weights)),
+        );
+  const noise = psiNoiseFloor({ n: rest.length, m: size, bins: distinct.length + 1 }).value;
   if (found.value === null || noise === null)
     return { status: 'insufficient', rows, reason: 'too few scores to compare' };
   const limit = Math.max(selectionLimit, noise);
@@ -82,12 +96,24 @@ function judgeSelection(input: QualityInput): Finding | null {
     limit,
     limitSource: noise > selectionLimit ? 'noise floor' : 'material floor',
     rows,
-    reason: `PSI ${plain(found.value.psi)} between scores with and without a label${biased ? ': labels are not missing at random, weigh them by inverse propensity' : ''}`,
+    reason: `PSI ${plain(found.value.psi)} between ${weights === null ? selectionText(biased) : weightedText(biased)}`,
   };
+}
+
+function selectionText(isBiased: boolean): string {
+  const advice = ': labels are not missing at random, weigh them by inverse propensity (data.labels.weight)';
+  return `scores with and without a label${isBiased ? advice : ''}`;
+}
+
+function weightedText(isBiased: boolean): string {
+  return `the scores of all rows and of the weighted sample${isBiased ? ': the weights do not make up for how rows were chosen' : ''}`;
 }
 
 function judgeRealised(metric: QualityMetric, input: QualityInput): Finding {
   const rows = input.labels.length;
+  const { weights } = input;
+  // What the rows tell is what decides whether they are enough.
+  const worth = weights === null ? rows : effectiveRows(weights);
   const maturity = maturityOf(input);
   const base = {
     rows,
@@ -107,12 +133,17 @@ function judgeRealised(metric: QualityMetric, input: QualityInput): Finding {
     metric,
     coverage: maturity.coverage,
     mature: maturity.kind === 'mature',
-    baseRate: sum(input.labels) / rows,
+    baseRate:
+      weights === null
+        ? sum(input.labels) / rows
+        : sum(Float64Array.from(weights, (weight, row) => weight * input.labels[row]!)) / sum(weights),
+    ...(weights === null ? {} : { sample: 'weighted', effectiveRows: worth, population: sum(weights) }),
   };
   const found = { ...base, value, interval: [low, high] as const, details };
-  const text = `${metric} ${plain(value)} (${plain(low)} to ${plain(high)} with 95 % confidence) on ${rows} labelled rows`;
+  const text = `${metric} ${plain(value)} (${plain(low)} to ${plain(high)} with 95 % confidence) on ${rows} labelled rows${sampleText(weights)}`;
   if (maturity.kind === 'immature') return { ...found, status: 'insufficient', reason: `${text}; ${maturity.reason}` };
-  if (rows < input.minRows) return { ...found, status: 'insufficient', reason: `${text}; ${input.minRows} are needed` };
+  if (worth < input.minRows)
+    return { ...found, status: 'insufficient', reason: `${text}; ${input.minRows} are needed` };
   if (input.min === null) return { ...found, status: 'pass', reason: text };
   const direction = directionOf(metric);
   const better = direction === 1 ? high : low;
@@ -121,20 +152,26 @@ function judgeRealised(metric: QualityMetric, input: QualityInput): Finding {
   return { ...found, status: direction * (value - input.min) < 0 ? 'warn' : 'pass', reason: `${text}, ${wanted}` };
 }
 
+const confidence = 0.95;
+
 function measureWithInterval(
   metric: QualityMetric,
   input: QualityInput,
 ): { value: number; low: number; high: number } | null {
   const { labels, scores, weights, clusters } = input;
+  const threshold = input.threshold ?? 0.5;
+  if (weights !== null && clusters === null && isLinearMetric(metric)) {
+    return weightedInterval(metric, { labels, scores, weights, threshold }, confidence).value;
+  }
   if (metric === 'auc' && weights === null && clusters === null) {
     const auc = delongAuc(labels, scores).value;
     return auc === null ? null : { value: auc.auc, low: auc.interval.low, high: auc.interval.high };
   }
   const groups = rowsByCluster(clusters, everyRow(labels.length));
-  const quality = (rows: Uint32Array) =>
-    metric === 'auc' && weights !== null
-      ? rocAuc(pick(labels, rows), pick(scores, rows), pick(weights, rows)).value
-      : measureQuality(metric, pick(labels, rows), pick(scores, rows), input.threshold ?? undefined).value;
+  const quality = (rows: Uint32Array) => {
+    const options = { threshold, weights: weights === null ? null : pick(weights, rows) };
+    return measureQuality(metric, pick(labels, rows), pick(scores, rows), options).value;
+  };
   const interval = clusterBootstrap({
     clusters: groups.length,
     seed: input.seed,

@@ -1,5 +1,7 @@
 /** Rows by cluster, for resampling whole days or entities: rows of one cluster are not independent. */
-import type { Numbers } from '../stats/measured.ts';
+import { type Numbers, sum } from '../stats/measured.ts';
+import { createRandom } from '../stats/random.ts';
+import { effectiveRows } from '../stats/weighted.ts';
 
 /** The rows of each cluster; without cluster ids every row is its own. */
 export function rowsByCluster(clusters: Int32Array | null, rows: Uint32Array): readonly Uint32Array[] {
@@ -29,6 +31,24 @@ export function resampled(groups: readonly Uint32Array[], multiplicities: Float6
     }
   });
   return chosen;
+}
+
+/**
+ * Rows drawn in proportion to their weights (systematically, from one random start), as many as the sample is worth: to be
+ * used with equal weights where a method knows no others.
+ */
+export function drawnByWeight(weights: Numbers, seed: number): Uint32Array {
+  const count = Math.max(1, Math.floor(effectiveRows(weights)));
+  const step = sum(weights) / count;
+  const chosen = new Uint32Array(count);
+  let next = createRandom(seed).next() * step;
+  let passed = 0;
+  let at = 0;
+  for (let row = 0; row < weights.length && at < count; row++) {
+    passed += weights[row]!;
+    for (; passed > next && at < count; next += step) chosen[at++] = row;
+  }
+  return chosen.subarray(0, at);
 }
 
 export function everyRow(rows: number): Uint32Array {

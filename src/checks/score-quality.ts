@@ -53,26 +53,40 @@ export function directionOf(metric: QualityMetric): 1 | -1 {
   return lowerIsBetter.includes(metric) ? -1 : 1;
 }
 
+export interface QualityOptions {
+  /** Scores from here on are called positive; default 0.5. */
+  readonly threshold?: number | null;
+  /** Inverse sampling probabilities of a sample; default all rows alike. */
+  readonly weights?: Numbers | null;
+}
+
 /** The metric over rows; undefined with its reason for one class, no rows or no finite scores. */
-export function measureQuality(metric: QualityMetric, y: Numbers, score: Numbers, threshold = 0.5): Measured {
+export function measureQuality(
+  metric: QualityMetric,
+  y: Numbers,
+  score: Numbers,
+  options: QualityOptions = {},
+): Measured {
+  const threshold = options.threshold ?? 0.5;
+  const weights = options.weights ?? undefined;
   switch (metric) {
     case 'auc':
-      return rocAuc(y, score);
+      return rocAuc(y, score, weights);
     case 'average_precision':
-      return averagePrecision(y, score);
+      return averagePrecision(y, score, weights);
     case 'log_loss':
-      return logLoss(y, score);
+      return logLoss(y, score, weights);
     case 'brier':
-      return brierScore(y, score);
+      return brierScore(y, score, weights);
     case 'accuracy':
     case 'precision':
     case 'recall':
     case 'f1':
-      return andThen(groupByScore(y, score), groups => decisionQuality(groups, threshold)[metric]);
+      return andThen(groupByScore(y, score, weights), groups => decisionQuality(groups, threshold)[metric]);
     case 'rmse':
     case 'mae':
     case 'r2':
-      return andThen(regressionQuality(y, score), quality => {
+      return andThen(regressionQuality(y, score, weights), quality => {
         const value = quality[metric];
         if (typeof value === 'number') return measured(value);
         return value.value === null ? undefinedBecause(value.reason) : measured(value.value);

@@ -83,6 +83,7 @@ function readDefinitionFile(project: string, path: string): ModelDefinition {
               positive: String(data.labels.positive),
               horizonDays: data.labels.horizon,
               ...(data.labels.known_at === null ? {} : { knownAt: data.labels.known_at }),
+              ...(data.labels.weight === null ? {} : { weight: data.labels.weight }),
             },
       tables: Object.fromEntries(Object.entries(data.tables).map(([key, value]) => [key, table(value)])),
       transform,

@@ -22,6 +22,8 @@ export interface LabelTable extends InputTable {
   readonly horizonDays: number;
   /** Column with the time at which a label became known; null or absent when nobody says. */
   readonly knownAt?: string | null;
+  /** Column with the inverse sampling probability of each label, when only a sample of the rows is labelled. */
+  readonly weight?: string | null;
 }
 
 export type TrainerChoice =

@@ -6,6 +6,8 @@ import type { Evaluation } from './job.ts';
 export interface EvaluationRows {
   readonly rows: number;
   readonly labels: Float64Array;
+  /** Of sampled labels; null when all rows count alike. */
+  readonly weights: Float64Array | null;
   /** Index of the job's partition, per row. */
   readonly partitions: Int32Array;
   /** `width` numbers per row. */
@@ -31,6 +33,7 @@ export async function readEvaluation(evaluation: Evaluation): Promise<Evaluation
   return {
     rows,
     labels: await floats(evaluation.labels, rows),
+    weights: evaluation.weights === null ? null : await floats(evaluation.weights, rows),
     partitions: await codes(evaluation.partitions),
     scores,
     slices,

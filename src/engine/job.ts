@@ -162,6 +162,8 @@ export interface LabelSource {
   readonly positive: string | null;
   /** Keep the labels of some rows only, chosen by their keys; null keeps all. */
   readonly only: RowShare | null;
+  /** Column with the inverse sampling probability of a label; null or absent when all rows count alike. */
+  readonly weight?: string | null;
 }
 
 /** One side of a split of rows by a hash of their keys: the same rows whenever, and wherever, they are read. */
@@ -204,6 +206,8 @@ export interface Evaluation {
   readonly rowsQuarantined: number;
   /** Float64: 1 and 0 (binary), index of the class or -1 when unknown (multiclass), the value (regression). */
   readonly labels: string;
+  /** Float64 weights of sampled labels; null when all rows count alike. */
+  readonly weights: string | null;
   readonly scores: readonly { readonly version: number; readonly width: number; readonly path: string }[];
   /** Int32 index into `values`; -1 is NULL. */
   readonly slices: readonly { readonly column: string; readonly values: readonly string[]; readonly path: string }[];

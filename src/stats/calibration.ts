@@ -17,9 +17,13 @@ export interface CalibrationOptions {
 
 /**
  * Non-empty bins of predicted probability, ascending. Equal-width edges are i/bins, equal-mass edges the quantiles of p;
- * bins are [low, high), the last one closed (as in torchmetrics).
+ * bins are [low, high), the last one closed (as in torchmetrics). Rows of a sample count by their weights.
  */
-export function reliability(y: Numbers, p: Numbers, options: CalibrationOptions): Measured<ReliabilityBin[]> {
+export function reliability(
+  y: Numbers,
+  p: Numbers,
+  options: CalibrationOptions & { readonly weights?: Numbers | null },
+): Measured<ReliabilityBin[]> {
   const problem = problemOf(y, p) ?? outsideUnit(p);
   if (problem !== null) return undefinedBecause(problem);
   if (!(options.bins >= 1)) return undefinedBecause(`${options.bins} bins`);
@@ -33,9 +37,10 @@ export function reliability(y: Numbers, p: Numbers, options: CalibrationOptions)
   const positives = new Float64Array(options.bins);
   for (let i = 0; i < y.length; i++) {
     const bin = lastAtMost(lowerEdges, p[i]!);
-    n[bin]! += 1;
-    probability[bin]! += p[i]!;
-    positives[bin]! += y[i]!;
+    const weight = options.weights?.[i] ?? 1;
+    n[bin]! += weight;
+    probability[bin]! += weight * p[i]!;
+    positives[bin]! += weight * y[i]!;
   }
   return measured(reliabilityBins(n, probability, positives));
 }

@@ -92,23 +92,33 @@ export function averagePrecisionOfGroups({ positives, negatives }: Omit<ScoreGro
 
 const PROBABILITY_MIN = 1e-15;
 
-/** Mean −[y ln p + (1 − y) ln(1 − p)], p clipped to [1e-15, 1 − 1e-15]. */
-export function logLoss(y: Numbers, p: Numbers): Measured {
-  return meanOver(y, p, (label, probability) => {
-    const clipped = Math.min(1 - PROBABILITY_MIN, Math.max(PROBABILITY_MIN, probability));
-    return label === 1 ? -Math.log(clipped) : -Math.log1p(-clipped);
-  });
+/** Mean −[y ln p + (1 − y) ln(1 − p)], p clipped to [1e-15, 1 − 1e-15]; of a sample the weighted mean. */
+export function logLoss(y: Numbers, p: Numbers, weights?: Numbers): Measured {
+  return meanOver({ y, p, weights }, logLossOf);
+}
+
+/** The log loss of one row. */
+export function logLossOf(label: number, probability: number): number {
+  const clipped = Math.min(1 - PROBABILITY_MIN, Math.max(PROBABILITY_MIN, probability));
+  return label === 1 ? -Math.log(clipped) : -Math.log1p(-clipped);
 }
 
 /** Brier score: mean (p − y)². */
-export function brierScore(y: Numbers, p: Numbers): Measured {
-  return meanOver(y, p, (label, probability) => (probability - label) ** 2);
+export function brierScore(y: Numbers, p: Numbers, weights?: Numbers): Measured {
+  return meanOver({ y, p, weights }, (label, probability) => (probability - label) ** 2);
 }
 
-function meanOver(y: Numbers, p: Numbers, loss: (label: number, probability: number) => number): Measured {
-  const problem = problemOf(y, p) ?? outsideUnit(p);
+function meanOver(
+  { y, p, weights }: { readonly y: Numbers; readonly p: Numbers; readonly weights: Numbers | undefined },
+  loss: (label: number, probability: number) => number,
+): Measured {
+  const problem =
+    problemOf(y, p) ??
+    outsideUnit(p) ??
+    (weights === undefined ? null : lengthMismatch(y, weights, 'labels and weights'));
   if (problem !== null) return undefinedBecause(problem);
-  return finiteOr(sum(Array.from(y, (label, i) => loss(label, p[i]!))) / y.length, 'the loss overflows');
+  const losses = Array.from(y, (label, i) => loss(label, p[i]!) * (weights?.[i] ?? 1));
+  return finiteOr(sum(losses) / (weights === undefined ? y.length : sum(weights)), 'the loss overflows');
 }
 
 /** Says which value is no probability, or null. */

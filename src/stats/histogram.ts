@@ -16,12 +16,12 @@ export function binOf(value: number, edges: Numbers): number {
   return low;
 }
 
-/** Counts of the finite values per bin; others are the caller's to count apart. */
-export function histogram(values: Numbers, edges: Numbers): number[] {
+/** Counts, or sums of weights, of the finite values per bin; others are the caller's to count apart. */
+export function histogram(values: Numbers, edges: Numbers, weights?: Numbers): number[] {
   const counts = new Array<number>(edges.length + 1).fill(0);
   for (let i = 0; i < values.length; i++) {
     const value = values[i]!;
-    if (Number.isFinite(value)) counts[binOf(value, edges)]! += 1;
+    if (Number.isFinite(value)) counts[binOf(value, edges)]! += weights?.[i] ?? 1;
   }
   return counts;
 }

@@ -11,25 +11,30 @@ export interface RegressionQuality {
   readonly r2: Measured;
 }
 
-/** MAE, RMSE, bias and R² over rows in which both sides are finite. */
-export function regressionQuality(y: Numbers, prediction: Numbers): Measured<RegressionQuality> {
-  const mismatch = lengthMismatch(y, prediction, 'labels and predictions');
+/** MAE, RMSE, bias and R² over rows in which both sides are finite; of a sample weighted by `weights`. */
+export function regressionQuality(y: Numbers, prediction: Numbers, weights?: Numbers): Measured<RegressionQuality> {
+  const mismatch =
+    lengthMismatch(y, prediction, 'labels and predictions') ??
+    (weights === undefined ? null : lengthMismatch(y, weights, 'labels and weights'));
   if (mismatch !== null) return undefinedBecause(mismatch);
   const rows = Array.from({ length: y.length }, (_, i) => i).filter(
     i => Number.isFinite(y[i]) && Number.isFinite(prediction[i]),
   );
   if (rows.length === 0) return undefinedBecause('no rows with a finite label and prediction');
-  const errors = rows.map(i => prediction[i]! - y[i]!);
-  const center = sum(rows.map(i => y[i]!)) / rows.length;
-  const residual = sum(errors.map(error => error * error));
-  const total = sum(rows.map(i => (y[i]! - center) ** 2));
-  const rmse = Math.sqrt(residual / rows.length);
+  const weightOf = (i: number) => weights?.[i] ?? 1;
+  const size = weights === undefined ? rows.length : sum(rows.map(weightOf));
+  const over = (of: (i: number) => number) => sum(rows.map(i => of(i) * weightOf(i)));
+  const errorOf = (i: number) => prediction[i]! - y[i]!;
+  const center = over(i => y[i]!) / size;
+  const residual = over(i => errorOf(i) ** 2);
+  const total = over(i => (y[i]! - center) ** 2);
+  const rmse = Math.sqrt(residual / size);
   if (!Number.isFinite(rmse)) return undefinedBecause('the squared errors overflow a double');
   return measured({
     n: rows.length,
-    mae: sum(errors.map(Math.abs)) / rows.length,
+    mae: over(i => Math.abs(errorOf(i))) / size,
     rmse,
-    bias: sum(errors) / rows.length,
+    bias: over(errorOf) / size,
     r2: total > 0 ? finiteOr(1 - residual / total, 'overflow') : undefinedBecause('the label is constant'),
   });
 }

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { type EvaluationInput, judgeChallenger, judgeQuality } from '../../src/checks/index.ts';
+import { type EvaluationInput, judgeChallenger, judgeQuality, measureQuality } from '../../src/checks/index.ts';
 import { foldVerdict } from '../../src/domain/evidence.ts';
 import { createRandom } from '../../src/stats/random.ts';
 
@@ -143,5 +143,104 @@ describe('realised quality', () => {
     ['no declared minimum', 1000, { min: null }, 'pass'],
   ])('%s', (_, rows, changes, status) => {
     expect(judge(rows, changes)?.status, judge(rows, changes)?.reason).toBe(status);
+  });
+});
+
+describe('labels of a weighted sample', () => {
+  /** Positives are labelled three times as often as negatives, and weigh a third. */
+  function sampled(rows: number, challengerNoise: number, championNoise: number) {
+    const all = paired(rows, challengerNoise, championNoise);
+    const random = createRandom(9);
+    const kept = [...all.labels.keys()].filter(row => random.next() < (all.labels[row] === 1 ? 0.9 : 0.3));
+    const of = (values: Float64Array) => Float64Array.from(kept, row => values[row]!);
+    const labels = of(all.labels);
+    const unlabelled = all.challenger.filter((_, row) => !kept.includes(row));
+    const weights = labels.map(label => (label === 1 ? 1 / 0.9 : 1 / 0.3));
+    return { all, labels, challenger: of(all.challenger), champion: of(all.champion), weights, unlabelled };
+  }
+
+  function quality(sample: ReturnType<typeof sampled>, changes: Partial<Parameters<typeof judgeQuality>[0]> = {}) {
+    const labelled = sample.labels.length;
+    return judgeQuality({
+      metric: 'log_loss',
+      min: null,
+      minRows: 100,
+      cohort: { partition: '2026-01-01', scored: sample.all.labels.length, labelled },
+      asOf: '2026-02-15T00:00:00Z',
+      horizonDays: 30,
+      finalShares: [],
+      labels: sample.labels,
+      scores: sample.challenger,
+      unlabelledScores: sample.unlabelled,
+      weights: sample.weights,
+      clusters: null,
+      threshold: 0.5,
+      seed: 1,
+      ...changes,
+    });
+  }
+
+  test('quality is that of all rows, with what the sample is worth; without weights it is another', () => {
+    const sample = sampled(3_000, 0.5, 1);
+    const truth = measureQuality('log_loss', sample.all.labels, sample.all.challenger).value ?? Number.NaN;
+    const found = quality(sample).find(({ check }) => check === 'quality');
+    expect(found?.interval?.[0]).toBeLessThan(truth);
+    expect(found?.interval?.[1]).toBeGreaterThan(truth);
+    expect(found?.reason).toMatch(/, a weighted sample worth \d+ rows of equal weight/);
+    expect(found?.details).toMatchObject({ sample: 'weighted', baseRate: expect.closeTo(0.5, 1) });
+    expect(Number(found?.details['population'])).toBeCloseTo(3_000, -3);
+    const alike = quality(sample, { metric: 'auc', weights: null }).find(({ check }) => check === 'quality');
+    expect(alike?.details).toMatchObject({ baseRate: expect.closeTo(0.75, 1) });
+  });
+
+  test('what it is worth decides whether it is enough, not how many rows it has', () => {
+    const sample = sampled(400, 0.5, 1);
+    const rows = sample.labels.length;
+    const found = quality(sample, { metric: 'auc', minRows: rows }).find(({ check }) => check === 'quality');
+    expect(found).toMatchObject({ status: 'insufficient', rows });
+    expect(
+      quality(sample, { metric: 'auc', minRows: rows, weights: null }).find(({ check }) => check === 'quality')?.status,
+    ).toBe('pass');
+  });
+
+  test('a metric without a linear form is resampled with its weights', () => {
+    const sample = sampled(600, 0.5, 1);
+    const found = quality(sample, { metric: 'average_precision' }).find(({ check }) => check === 'quality');
+    const point = measureQuality('average_precision', sample.labels, sample.challenger, { weights: sample.weights });
+    expect(found?.value).toBeCloseTo(point.value ?? Number.NaN, 12);
+    expect(found?.interval?.[0]).toBeLessThan(found?.value ?? 0);
+  });
+
+  test('a selection by score is fine as long as the weights make up for it', () => {
+    const sample = sampled(3_000, 0.5, 1);
+    const selection = (weights: Float64Array | null) =>
+      quality(sample, { metric: 'auc', weights }).find(({ check }) => check === 'label_selection');
+    expect(selection(sample.weights)?.status).toBe('pass');
+    expect(selection(null)).toMatchObject({ status: 'warn', reason: expect.stringContaining('data.labels.weight') });
+    expect(selection(sample.weights.map(weight => 1 / weight))).toMatchObject({
+      status: 'warn',
+      reason: expect.stringContaining('do not make up'),
+    });
+  });
+
+  test.each([
+    ['auc', 'pass'],
+    ['log_loss', 'pass'],
+  ])('a better challenger is better by %s', (metric, status) => {
+    const sample = sampled(3_000, 0.1, 2);
+    const checks = evaluate(sample as ReturnType<typeof paired>, { metric, min: null, weights: sample.weights });
+    const compared = checks.find(({ check }) => check === 'non_inferiority');
+    expect(compared?.status).toBe(status);
+    expect(compared?.details['effectiveRows']).toBeLessThan(sample.labels.length);
+    expect(checks.find(({ check }) => check === 'mcnemar')).toMatchObject({ details: { method: 'linearisation' } });
+    expect(statusOf(checks, 'calibration')).toBe('pass');
+  });
+
+  test('calibration is judged on the weighted rows: the sample alone has too many positives', () => {
+    const sample = sampled(8_000, 0.1, 0.1);
+    const checks = (weights: Float64Array | null) =>
+      evaluate(sample as ReturnType<typeof paired>, { weights }).find(({ check }) => check === 'calibration');
+    expect(checks(sample.weights)?.value).toBeLessThan(0.03);
+    expect(checks(null)?.value).toBeGreaterThan(0.1);
   });
 });

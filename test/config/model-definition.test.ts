@@ -31,6 +31,7 @@ test('fills in every default of a minimal definition', () => {
   expect(definition.monitor.drift.persistence).toEqual({ k: 3, n: 5 });
   expect(definition.retrain.budget).toEqual({ runs: 4, days: 30 });
   expect(definition.data.labels).toMatchObject({ keys: ['id'], column: 'left', horizonDays: 30 });
+  expect(definition.data.labels).not.toHaveProperty('knownAt');
   expect(definition.promote.rollout).toEqual([{ kind: 'direct' }]);
 });
 
@@ -73,6 +74,14 @@ test('rows are compared for skew unless the definition says otherwise', () => {
   expect(skewOf('')).toEqual({ rows: 10_000, mismatch: 0.001, tolerance: 1e-4 });
   expect(skewOf('monitor: { skew: { mismatch: 0.01 } }\n')).toMatchObject({ rows: 10_000, mismatch: 0.01 });
   expect(skewOf('monitor: { skew: off }\n')).toBeNull();
+});
+
+test('all features are watched together unless the definition says otherwise, and only a named trigger acts on it', () => {
+  const read = (text: string) => readDefinition(project(`${minimal}${text}`), 'churn');
+  expect(read('').monitor.multivariate).toEqual({ rows: 5_000, limit: 0.625 });
+  expect(read('').retrain.when).toEqual([{ kind: 'quality_below' }, { kind: 'drift_with_loss' }]);
+  expect(read('monitor: { multivariate: off }\n').monitor.multivariate).toBeNull();
+  expect(read('retrain: { when: [multivariate_drift] }\n').retrain.when).toEqual([{ kind: 'multivariate_drift' }]);
 });
 
 test('reads a holdout given as a share of the rows', () => {

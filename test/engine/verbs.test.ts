@@ -1,5 +1,5 @@
 import { mkdir, writeFile } from 'node:fs/promises';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readEvaluation } from '../../src/engine/evaluation.ts';
 import { run as evaluate } from '../../src/engine/verbs/evaluate.ts';
 import { run as importTable } from '../../src/engine/verbs/import-table.ts';
@@ -233,4 +233,60 @@ test('the checker lets ordinary SQL through: common tables, joins, windows, unne
     FROM doubled d JOIN t ON t.a * 2 = d.b, unnest([1]) u(x) ORDER BY 1`;
   const result = await query({ sql, tables: { t: [t] } }, context);
   expect(result.rows).toHaveLength(4);
+});
+
+describe('labels of a weighted sample', () => {
+  const signature = binarySignature(['a']);
+  const evaluated = async (name: string, weights: string) => {
+    const rows = `SELECT i AS id, (i % 7)::FLOAT AS a FROM range(100) t(i)`;
+    const path = await bench.parquet(
+      `w-${name}.parquet`,
+      `SELECT i AS id, (i % 2)::INT AS y, ${weights} FROM range(50) t(i) ORDER BY i DESC`,
+    );
+    const labels = { files: [{ path }], keys: ['id'], column: 'y', positive: '1', only: null, weight: 'pi_inverse' };
+    const inputs = [{ path: await bench.parquet(`wf-${name}.parquet`, rows) }];
+    const job = {
+      partitions: [{ partition: 'd', inputs, rows: 100, tables: {}, labels }],
+      transform: null,
+      contract: contractOf([column('a')]),
+      models: [{ version: 1, onnx: await bench.model('w.onnx', logisticModel([1], 0)), signature }],
+      sliceColumns: [],
+      outputFolder: await folder(`weights-${name}`),
+      batchRows: 2048,
+    };
+    return await readEvaluation(await evaluate(job, context));
+  };
+
+  test('an evaluation gives the weights beside the labels', async () => {
+    const { rows, labels, weights, scores } = await evaluated('good', '(1 + i % 2 + i % 7)::DOUBLE AS pi_inverse');
+    expect(rows).toBe(50);
+    for (let row = 0; row < rows; row++) {
+      const score = scores[0]?.values[row] ?? Number.NaN;
+      const a = Math.round(Math.log(score / (1 - score)));
+      expect(weights?.[row]).toBe(1 + (labels[row] ?? 0) + a);
+    }
+  });
+
+  test.each([
+    [
+      'nought',
+      'CASE WHEN i = 7 THEN 0 ELSE 2 END',
+      /column pi_inverse of .*w-nought\.parquet: 1 of 50 .*\(1 0 or less\)/,
+    ],
+    ['missing', 'CASE WHEN i < 3 THEN NULL ELSE 2 END', /3 of 50 labelled rows have no usable weight \(3 NULL\)/],
+    [
+      'worse',
+      "CASE WHEN i < 2 THEN 'nan'::DOUBLE WHEN i = 2 THEN '-inf'::DOUBLE WHEN i = 3 THEN -1 ELSE 2 END",
+      /4 of 50 .*\(2 NaN, 1 infinite, 1 0 or less\)/,
+    ],
+    ['text', "CASE WHEN i = 5 THEN 'many' ELSE '2' END", /1 of 50 .*\(1 no numbers\)/],
+  ])('%s weights are refused, with column and file', async (name, weights, message) => {
+    await expect(evaluated(name, `${weights} AS pi_inverse`)).rejects.toThrow(message);
+  });
+
+  test('a column of weights that is not there is named, with those that are', async () => {
+    await expect(evaluated('none', '1 AS weight')).rejects.toThrow(
+      /w-none\.parquet has no column pi_inverse for weights; its columns are id, y, weight/,
+    );
+  });
 });

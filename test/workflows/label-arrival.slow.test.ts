@@ -1,4 +1,7 @@
-/** Labels that come over a week: what is usual is learned from earlier cohorts, and a cohort that falls behind is named. */
+/**
+ * Labels that come over a week, and weigh: what is usual is learned from earlier cohorts, a cohort that falls behind is
+ * named, and a sample of labels is judged by its weights.
+ */
 import { readFileSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rename, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -25,13 +28,17 @@ beforeAll(async () => {
   await makeWorld(root);
   project = makeLateProject(root, 'project', 'monitor: { windows: 1d, quality: { min_rows: 100 } }\n');
   const file = join(project.folder, 'models', `${model}.yaml`);
-  writeFileSync(file, readFileSync(file, 'utf8').replace('horizon: 7d', 'horizon: 7d, known_at: labelled_at'));
+  writeFileSync(
+    file,
+    readFileSync(file, 'utf8').replace('horizon: 7d', 'horizon: 7d, known_at: labelled_at, weight: stands_for'),
+  );
   // A tenth of the labels is there at once, the others come evenly over six days and a half.
+  const arrival = 'date::TIMESTAMP + INTERVAL 1 DAY + (row % 10) * INTERVAL 15 HOUR AS labelled_at';
   for (let day = 1; day <= 31; day++) {
-    await rewriteLabels(dayOf(day), `date::TIMESTAMP + INTERVAL 1 DAY + (row % 10) * INTERVAL 15 HOUR AS labelled_at`);
+    await rewriteLabels(dayOf(day), `${arrival}, CASE WHEN row % 2 = 0 THEN 2.0 ELSE 6.0 END AS stands_for`);
   }
   // Labels of one day stop coming after a day and a quarter, those of another do not come at all.
-  await rewriteLabels(dayOf(24), 'labelled_at', 'row % 10 < 3');
+  await rewriteLabels(dayOf(24), 'labelled_at, stands_for', 'row % 10 < 3');
   await rm(labelsOf(dayOf(28)));
   almanac = await openAlmanac(project, { log: () => {}, ui: false });
   connection = await Connection.connect(almanac.server.target.connection);
@@ -39,8 +46,8 @@ beforeAll(async () => {
   const asOf = dayOf(31);
   await start<TrainResult>(client, 'trainModel', workflowId.train(model, asOf), { model, asOf });
   await approveTrained(client, project, asOf);
-  for (let day = 20; day <= 31; day++) {
-    const [partition, generation] = [dayOf(day), 1];
+  for (const partition of [...Array.from({ length: 12 }, (_, index) => dayOf(20 + index)), '2025-02-01']) {
+    const generation = 1;
     const id = workflowId.score(model, partition, generation);
     const job = await start<ScoreResult>(client, 'scoreModel', id, { model, partition, generation });
     expect(await job.result()).toMatchObject({ kind: 'committed' });
@@ -60,11 +67,11 @@ function labelsOf(partition: string): string {
   return join(project.folder, `data/labels/date=${partition}`, 'data_0.parquet');
 }
 
-async function rewriteLabels(partition: string, labelledAt: string, where = 'TRUE'): Promise<void> {
+async function rewriteLabels(partition: string, columns: string, where = 'TRUE'): Promise<void> {
   const path = labelsOf(partition);
   const instance = await DuckDBInstance.create(':memory:');
   const sql = await instance.connect();
-  await sql.run(`COPY (SELECT customer_id, late, ${labelledAt}
+  await sql.run(`COPY (SELECT customer_id, late, ${columns}
     FROM (SELECT *, DATE '${partition}' AS date, file_row_number AS row FROM read_parquet('${path}', file_row_number = true))
     WHERE ${where}) TO '${path}.new' (FORMAT parquet)`);
   sql.closeSync();
@@ -119,4 +126,30 @@ test('a cohort whose labels stopped, and one without any, are named; people see 
   const judged = entries.findLast(({ subject }) => subject['partition'] === dayOf(24));
   const quality = await catalogOf(project).evidence(judged?.digest ?? '');
   expect(arrivals(quality)).toMatchObject([{ status: 'warn', value: 0.3, rows: 1_000 }]);
+});
+
+test('a sample of labels is judged by its weights, at training and afterwards', limits, async () => {
+  const catalog = catalogOf(project);
+  const [evaluation] = await catalog.evidenceList(model, { kind: 'evaluation' });
+  const auc = (await catalog.evidence(evaluation?.digest ?? '')).checks.find(({ check }) => check === 'auc');
+  expect(auc).toMatchObject({ details: { sample: 'weighted' }, interval: [expect.any(Number), expect.any(Number)] });
+  const entries = await catalog.evidenceList(model, { kind: 'quality' });
+  const judged = entries.find(({ subject }) => subject['partition'] === dayOf(20));
+  const { checks } = await catalog.evidence(judged?.digest ?? '');
+  // (2 + 6)² / (2² + 6²) = 1.6 of 2 rows.
+  expect(checks.find(({ check }) => check === 'quality')).toMatchObject({
+    rows: 1_000,
+    details: { sample: 'weighted', effectiveRows: expect.closeTo(800, 6), population: 4_000 },
+    reason: expect.stringContaining('on 1000 labelled rows, a weighted sample worth 800 rows of equal weight'),
+  });
+});
+
+test('a weight that is none is named with its column and file', limits, async () => {
+  await rewriteLabels(dayOf(25), 'labelled_at, CASE WHEN row < 3 THEN 0 ELSE stands_for END AS stands_for');
+  const failure = await monitored('2025-02-01', 'quality').catch((error: unknown) => error);
+  const texts: string[] = [];
+  for (let error: unknown = failure; error instanceof Error; error = error.cause) texts.push(error.message);
+  expect(texts.join('\n')).toMatch(
+    /column stands_for of data\/labels\/date=2025-01-25\/data_0\.parquet: 3 of 1000 labelled rows have no usable weight/,
+  );
 });

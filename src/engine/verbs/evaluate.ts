@@ -111,10 +111,12 @@ async function appendPartition({ job, partition, index, receipt, arrays, context
     const joinKeys = labels.keys.map(key => `s0.${identifier(key)}`);
     const rows = `SELECT ${[...joinKeys, ...[...scores, ...slices].map((sql, i) => `${sql} AS ${names[i]}`)].join(', ')} FROM ${from}`;
     const label = labelSql(job.models[0]!.signature, labels.positive, `l.${column}`);
-    const sql = `SELECT ${[label, ...names].join(', ')} FROM (${rows}) JOIN almanac_labels l USING (${keys})`;
+    const weight = labels.weight ?? null;
+    const weights = weight === null ? [] : [`CAST(l.${identifier(weight)} AS DOUBLE)`];
+    const sql = `SELECT ${[label, ...names, ...weights].join(', ')} FROM (${rows}) JOIN almanac_labels l USING (${keys})`;
     const result = await session.connection.run(sql);
     for (let chunk = 0; chunk < result.chunkCount; chunk++) {
-      const vectors = new Vectors(result.getChunk(chunk), names.length + 1);
+      const vectors = new Vectors(result.getChunk(chunk), 1 + names.length + weights.length);
       await arrays.append(vectors, index);
     }
     return result.rowCount;
@@ -138,6 +140,11 @@ function labelSql(signature: Signature, positive: string | null, label: string):
   }
 }
 
+/** All partitions come from one definition. */
+function isWeighted({ partitions }: EvaluateJob): boolean {
+  return (partitions[0]?.labels.weight ?? null) !== null;
+}
+
 /** Appends typed arrays to files, so that memory does not grow with the rows. */
 class EvaluationArrays {
   readonly #job: EvaluateJob;
@@ -154,6 +161,7 @@ class EvaluationArrays {
     const names = [
       'labels.f64',
       'partitions.i32',
+      ...(isWeighted(job) ? ['weights.f64'] : []),
       ...job.models.map(model => `scores-v${model.version}.f64`),
       ...job.sliceColumns.map((_name, index) => `slice-${index}.i32`),
     ];
@@ -185,12 +193,14 @@ class EvaluationArrays {
       await this.#write(`slice-${index}.i32`, items);
       column += 1;
     }
+    if (isWeighted(this.#job)) await this.#write('weights.f64', Float64Array.from(vectors.numbers(column)));
   }
 
-  document(): Pick<Evaluation, 'labels' | 'partitions' | 'scores' | 'slices'> {
+  document(): Pick<Evaluation, 'labels' | 'weights' | 'partitions' | 'scores' | 'slices'> {
     const path = (name: string) => join(this.#job.outputFolder, name);
     return {
       labels: path('labels.f64'),
+      weights: isWeighted(this.#job) ? path('weights.f64') : null,
       partitions: path('partitions.i32'),
       scores: this.#job.models.map(({ version, signature }) => ({
         version,

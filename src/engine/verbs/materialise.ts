@@ -9,6 +9,7 @@ import { DuckDBScalarFunction, FLOAT } from '../duckdb-api.ts';
 import { EngineFault } from '../fault.ts';
 import { writeWhole } from '../files.ts';
 import type { LabelSource, MaterialiseJob, RuleCount, TrainingSet } from '../job.ts';
+import { weightCountsSql, weightProblem } from '../label-weights.ts';
 import { RowRules } from '../row-rules.ts';
 import { Source } from '../source.ts';
 import { identifier, inputRelation, literal, pathLiteral, rowShareSql } from '../sql.ts';
@@ -140,7 +141,7 @@ async function joinLabels(
   return `SELECT k.*, l.${identifier(labels.column)} FROM (${rows}) k JOIN ${view} l USING (${labels.keys.map(identifier).join(', ')})`;
 }
 
-/** Keys and label, without rows that have no label. Throws when a key has two. */
+/** Keys, label and weight, without rows that have no label. Throws when a key has two, and when a weight is none. */
 export async function createLabelView(
   session: DuckDbSession,
   view: string,
@@ -149,9 +150,11 @@ export async function createLabelView(
 ): Promise<void> {
   const keys = labels.keys.map(identifier).join(', ');
   const label = identifier(labels.column);
+  const weight = labels.weight ?? null;
+  if (weight !== null) await assertWeights(session, labels, weight, partition);
   const chosen = labels.only === null ? 'TRUE' : rowShareSql(labels.only, labels.keys);
   await session.run(
-    `CREATE VIEW ${view} AS SELECT ${keys}, ${label} FROM (${inputRelation(labels.files, new Map())}) ` +
+    `CREATE VIEW ${view} AS SELECT ${keys}, ${label}${weight === null ? '' : `, ${identifier(weight)}`} FROM (${inputRelation(labels.files, new Map())}) ` +
       `WHERE ${label} IS NOT NULL AND ${chosen}`,
   );
   const [found] = await session.rows(
@@ -163,6 +166,34 @@ export async function createLabelView(
       'bad_input',
       `labels of partition ${partition}: ${doubled} key(s) of ${labels.keys.join(', ')} have more than one label; keep one per key`,
       { partition, doubled },
+    );
+  }
+}
+
+/** Weights of labels are positive numbers; says of the first file that has others which, and how many. */
+async function assertWeights(
+  session: DuckDbSession,
+  labels: LabelSource,
+  column: string,
+  partition: string,
+): Promise<void> {
+  for (const file of labels.files) {
+    const relation = `(${inputRelation([file], new Map())})`;
+    const names = (await session.describe(`SELECT * FROM ${relation}`)).map(({ name }) => name);
+    if (!names.includes(column)) {
+      throw new EngineFault(
+        'bad_input',
+        `labels of partition ${partition}: ${file.path} has no column ${column} for weights; its columns are ${names.join(', ')}`,
+        { partition, column },
+      );
+    }
+    const [row] = await session.rows(weightCountsSql(relation, labels.column, column));
+    const problem = weightProblem(row ?? {});
+    if (problem === null) continue;
+    throw new EngineFault(
+      'bad_input',
+      `labels of partition ${partition}: column ${column} of ${file.path}: ${problem}; a weight is the inverse of the probability that the row was labelled`,
+      { partition, column },
     );
   }
 }
