@@ -1,5 +1,6 @@
 /** Quarantine from end to end, in real processes, through the command: set aside, listed, repaired, brought back once. */
 import { execFile } from 'node:child_process';
+import { existsSync } from 'node:fs';
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -11,6 +12,12 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openAlmanac, type RunningAlmanac } from '../../src/cli/up.ts';
 import type { Project } from '../../src/config/project.ts';
 import { workflowId } from '../../src/domain/ids.ts';
+import { sha256 } from '../../src/storage/digest.ts';
+import { keys } from '../../src/storage/keys.ts';
+import { openStore } from '../../src/storage/open.ts';
+import { systemPorts } from '../../src/storage/ports.ts';
+import { checkpointEvery } from '../../src/storage/table/checkpoint.ts';
+import { PredictionsTable } from '../../src/storage/table/predictions-table.ts';
 import type { TrainResult } from '../../src/workflows/inputs.ts';
 import {
   approveTrained,
@@ -26,6 +33,7 @@ const main = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 const loader = import.meta.resolve('tsx');
 const fewBroken = '2025-02-06';
 const manyBroken = '2025-02-07';
+const lastBroken = '2025-02-08';
 let root: string;
 let project: Project;
 let almanac: RunningAlmanac;
@@ -142,8 +150,8 @@ test('few broken rows: the others are published, these are listed, repaired, and
   // A later score of the partition keeps the repair.
   await run('score', model, '--partition', fewBroken, '--again');
   expect(await published(fewBroken)).toMatchObject({ generation: 3, rows: 1_000 });
-  const keys = await run('table', 'read', model, '--partition', fewBroken, '--limit', '2000');
-  const { rows: read } = keys.document as { rows: readonly (readonly unknown[])[] };
+  const visible = await run('table', 'read', model, '--partition', fewBroken, '--limit', '2000');
+  const { rows: read } = visible.document as { rows: readonly (readonly unknown[])[] };
   expect(new Set(read.map(([key]) => String(key))).size).toBe(1_000);
 });
 
@@ -175,4 +183,25 @@ test('too many broken rows: the partition is blocked, says why, and is published
     'blocked',
     'committed',
   ]);
+});
+
+test('the hundredth commit leaves a checkpoint of the quarantine table for other Delta readers', {
+  timeout: 600_000,
+}, async () => {
+  const table = new PredictionsTable(systemPorts(openStore(project.store)), keys.quarantine(model));
+  const filler = { generation: 1, columns: [], files: [], asOf: '2024-01-01', workflowId: 'w', runId: 'r', attempt: 1 };
+  for (let day = (await table.state()).version + 1; day < checkpointEvery; day += 1)
+    await table.commit({ ...filler, partition: `day-${day}`, planDigest: sha256(String(day)) });
+  const pointer = join(project.store, keys.deltaLastCheckpoint(table.root));
+  expect(existsSync(pointer)).toBe(false);
+
+  const [first] = await keysOf(lastBroken);
+  await rewrite(lastBroken, `if(customer_id = ${first}, -1, invoice_amount) AS invoice_amount`);
+  expect((await run('score', model, '--partition', lastBroken)).document).toMatchObject({ rows: 999 });
+  expect(JSON.parse(await readFile(pointer, 'utf8'))).toMatchObject({ version: checkpointEvery });
+  const file = join(project.store, keys.deltaCheckpoint(table.root, checkpointEvery));
+  const database = await (await DuckDBInstance.create()).connect();
+  const adds = await database.runAndReadAll(`SELECT add.path FROM read_parquet('${file}') WHERE add IS NOT NULL`);
+  database.closeSync();
+  expect(adds.getRows().filter(([path]) => String(path).startsWith(`partition=${lastBroken}/`))).toHaveLength(1);
 });
