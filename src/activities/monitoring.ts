@@ -4,9 +4,9 @@ import { join } from 'node:path';
 import { driftValues } from '../checks/drift.ts';
 import { checkDrift, followIncidents } from '../checks/index.ts';
 import { checkResult } from '../checks/result.ts';
-import { decide, windowOf } from '../domain/decision.ts';
+import { decide } from '../domain/decision.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
-import type { CheckResult, Evidence, EvidenceKind } from '../domain/evidence.ts';
+import { type CheckResult, type Evidence, type EvidenceKind, windowOf } from '../domain/evidence.ts';
 import { seasonsOf } from '../domain/incident.ts';
 import { labelledRowsSince } from '../domain/labels.ts';
 import type { ModelVersion } from '../domain/model-version.ts';
@@ -14,6 +14,7 @@ import { addDays, endOfPartition, isDate } from '../domain/time.ts';
 import { recordEvidence } from './evidence.ts';
 import { PermanentFault } from './fault.ts';
 import { beating, type Work } from './long.ts';
+import { judgeMultivariate } from './multivariate.ts';
 import { mergedProfile } from './profiles.ts';
 import { judgeQuality } from './quality.ts';
 import { newestJobs, partitionsOfWindow, planOf } from './scored-windows.ts';
@@ -44,7 +45,7 @@ interface MonitorInput {
 
 /**
  * Drift of the window that ends with this partition: the merged profiles of its jobs against what the champion learned from.
- * Beside it, skew between what the champion learned from and what was served.
+ * Beside it, drift of all features together, and skew between what the champion learned from and what was served.
  */
 async function judgeDrift(
   services: Services,
@@ -68,28 +69,47 @@ async function judgeDrift(
   const plan = await planOf(services, last);
   const window = partitionsOfWindow([...jobs.keys()], partition, definition.monitor.windowDays);
   const profiles: string[] = [];
+  const plans: ScoringPlan[] = [];
   for (const name of window) {
     const job = jobs.get(name);
+    const earlier = job === undefined ? null : await planOf(services, job);
     // After a change of champion the edges change; earlier days are counted on others and cannot be added.
-    if (job !== undefined && (await planOf(services, job)).baseline === plan.baseline)
-      profiles.push(...(job.ended?.profiles ?? []));
+    if (earlier?.baseline !== plan.baseline) continue;
+    plans.push(earlier);
+    profiles.push(...(job?.ended?.profiles ?? []));
   }
   const version = plan.versions[0]?.version ?? 0;
   const subject = { partition, version: String(version), window: `${window[0]} ${partition}` };
-  const checks = await driftChecks(services, { definition, plan, profiles, model });
+  const importance = await importanceOf(services, plan);
+  const checks = await driftChecks(services, { definition, plan, profiles, model, importance });
   const { asOf, baseline } = plan;
   return [
     await recordEvidence(services, { kind: 'drift', model, subject, baseline, asOf, checks }),
+    ...(await judgeMultivariate(services, { model, definition, subject, plans, importance }, work)),
     ...(await judgeSkew(services, { model, definition, partition, asOf, jobs, version }, work)),
   ];
 }
 
+type Importance = Readonly<Record<string, number>> | null;
+
+/** Of the champion's features; null when its trainer did not say. */
+async function importanceOf(services: Services, { versions }: ScoringPlan): Promise<Importance> {
+  const bundle = await fetchedBundle(services, versions[0]?.bundle ?? '');
+  return await readJson<Importance>(join(bundle, 'importance.json')).catch(() => null);
+}
+
 async function driftChecks(
   services: Services,
-  input: { definition: ModelDefinition; plan: ScoringPlan; profiles: readonly string[]; model: string },
+  input: {
+    definition: ModelDefinition;
+    plan: ScoringPlan;
+    profiles: readonly string[];
+    model: string;
+    importance: Importance;
+  },
 ): Promise<readonly CheckResult[]> {
   const { catalog } = services;
-  const { definition, plan, profiles, model } = input;
+  const { definition, plan, profiles, model, importance } = input;
   const profile = await mergedProfile(services, profiles);
   if (profile === null || plan.profile === null || plan.baseline === null) {
     const reason = `partition ${plan.partition}: ${profile === null ? 'the jobs of its window have' : 'the version has'} no profile to compare`;
@@ -97,14 +117,13 @@ async function driftChecks(
   }
   const { warn, alert, minRows } = definition.monitor.drift;
   const earlier = await evidenceBefore(services, model, 'drift', plan.partition);
-  const bundle = await fetchedBundle(services, plan.versions[0]?.bundle ?? '');
   return checkDrift({
     contract: await contractOf(services, plan.versions[0]?.bundle ?? ''),
     profile,
     reference: await catalog.profile(plan.profile),
     baseline: await catalog.baseline(plan.baseline),
     limits: { warn, alert, minRows },
-    importance: await readJson<Readonly<Record<string, number>>>(join(bundle, 'importance.json')).catch(() => null),
+    importance,
     // Only windows measured against the same reference say what is usual.
     history: earlier
       .filter(evidence => evidence.baseline === plan.baseline)
@@ -124,6 +143,7 @@ async function decideRetraining(services: Services, input: MonitorInput & { evid
   const drift = await evidenceBefore(services, model, 'drift', justAfter(partition));
   const quality = await evidenceBefore(services, model, 'quality', justAfter(partition));
   const skew = await evidenceBefore(services, model, 'skew', justAfter(partition));
+  const multivariate = await evidenceBefore(services, model, 'multivariate', justAfter(partition));
   const champion = (await catalog.deployment(model)).champion;
   const version = champion === null ? null : await catalog.version(model, champion.version);
   const runs = await catalog.runs(model);
@@ -137,7 +157,7 @@ async function decideRetraining(services: Services, input: MonitorInput & { evid
     asOf,
     champion: champion === null ? null : String(champion.version),
     trainedAt: trainedBy === undefined ? null : instantOf(trainedBy.asOf),
-    evidence: [...drift, ...quality, ...skew],
+    evidence: [...drift, ...quality, ...skew, ...multivariate],
     incidents: followIncidents(drift, {
       persistence: { k, n, seasons: seasonsOf(definition.monitor.windowDays) },
     }),

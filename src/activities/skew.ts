@@ -15,16 +15,12 @@ import type { ModelVersion } from '../domain/model-version.ts';
 import { addDays, isDate } from '../domain/time.ts';
 import { EngineFault } from '../engine/fault.ts';
 import type { ServedChunk } from '../engine/served-job.ts';
-import { StorageFault } from '../storage/fault.ts';
-import { ChunkInputs } from './chunk-inputs.ts';
 import { recordEvidence } from './evidence.ts';
-import { PermanentFault } from './fault.ts';
-import { assertPinned, tablesOf } from './inputs.ts';
 import type { Work } from './long.ts';
 
-import { fetchedRepair, isArtifact } from './quarantine.ts';
 import { planOf } from './scored-windows.ts';
 import type { ScoringPlan } from './scoring-plan.ts';
+import { chunksAsServed, fetchedTrainingSet } from './served-chunks.ts';
 import { fetchPredictions } from './served-labels.ts';
 import { inScratch, predictionsOf, type Services } from './services.ts';
 import type { EvidenceSummary } from './types.ts';
@@ -153,46 +149,11 @@ async function skewChecks(services: Services, of: Comparison, work: Work): Promi
   });
 }
 
-async function fetchedTrainingSet({ catalog }: Services, { model, run }: ModelVersion, path: string) {
-  const artifact = (await catalog.runs(model)).find(({ id }) => id === run)?.artifacts['training'];
-  if (artifact === undefined) return null;
-  try {
-    await catalog.fetchArtifact(artifact, path);
-    return path;
-  } catch (error) {
-    if (error instanceof StorageFault && (error.kind === 'missing' || error.kind === 'gone')) return null;
-    throw error;
-  }
-}
-
-/** The chunks of a job as they were scored; of a partition too large to read, chunks spread over it. */
+/** The chunks of a job as they were scored; where the files are gone, what was logged of them. */
 async function servedChunks(services: Services, { job, plan, definition }: ScoredJob, folder: string, work: Work) {
-  const pinned = [...plan.inputs.filter(({ path }) => !isArtifact(path)), ...Object.values(plan.tables).flat()];
-  try {
-    await assertPinned(services, pinned, work);
-  } catch (error) {
-    if (!(error instanceof PermanentFault) || error.type !== 'InputChanged') throw error;
-    return { chunks: await loggedFeatures(services, definition, job.partition, folder, work), isWhole: false };
-  }
-  const at = { folder, signal: work.signal };
-  const tables = await tablesOf(services, plan.tables, plan.partition, at);
-  const wanted = Math.max(1, Math.floor((plan.chunks.length * rowsReadMax) / Math.max(rowsReadMax, plan.rows)));
-  const features = featureColumns(definition.contract).map(({ name }) => name);
-  const chunks: ServedChunk[] = [];
-  for (let taken = 0; taken < wanted; taken += 1) {
-    const index = Math.floor((taken * plan.chunks.length) / wanted);
-    const inputs = await new ChunkInputs({
-      tables: services.inputs,
-      fetchRepair: path => fetchedRepair(services, path),
-      plan,
-      definition,
-      to: index + 1,
-      ...at,
-    }).take(index);
-    const { rows } = plan.chunks[index] ?? { rows: 0 };
-    chunks.push({ partition: job.partition, inputs, rows, tables, transform: definition.data.transform, features });
-  }
-  return { chunks, isWhole: wanted === plan.chunks.length };
+  const found = await chunksAsServed(services, { plan, definition, rowsMax: rowsReadMax, folder }, work);
+  if (found !== null) return found;
+  return { chunks: await loggedFeatures(services, definition, job.partition, folder, work), isWhole: false };
 }
 
 /** Features that the predictions table kept, word for word as they were served. */

@@ -1,6 +1,5 @@
 /** From recorded drift evidence to incidents: one series of observations per column, and one for the predictions. */
-import { latestPerWindow, windowOf } from '../domain/decision.ts';
-import type { CheckResult, Evidence } from '../domain/evidence.ts';
+import { type CheckResult, type Evidence, latestPerWindow, windowOf } from '../domain/evidence.ts';
 import {
   type Cause,
   defaultPersistence,

@@ -1,7 +1,7 @@
 /** The checks: profiles and recorded evidence in, check results out. Pure; nothing here touches rows, files or clocks. */
 export type { VolumeWindow } from './arrival.ts';
 export { classifyChange, followSubject } from './change.ts';
-export { checkDomainClassifier, type DomainClassifierInput, type DomainSample } from './domain-classifier.ts';
+export { judgeSeparation, type Separation } from './domain-classifier.ts';
 export {
   checkDrift,
   checkPredictionDrift,

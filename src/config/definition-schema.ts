@@ -1,7 +1,7 @@
 /** The shape of `models/<name>.yaml`: every key, what it may hold, and its default. */
 import { z } from 'zod';
 import type { AlertSpecification } from '../domain/alert.ts';
-import { defaultSkewPolicy, type RetrainTrigger } from '../domain/definition.ts';
+import { defaultMultivariatePolicy, defaultSkewPolicy, type RetrainTrigger } from '../domain/definition.ts';
 import { section } from './yaml-file.ts';
 
 export const days = z
@@ -43,6 +43,8 @@ const column = section({
   unique: z.boolean().default(false),
   on_fail: onFail.default('warn'),
   pii: z.boolean().default(false),
+  /** `30d`, ending at the event time, or with the column that says when it ends. */
+  window: z.union([days.transform(length => ({ length, ends: null })), section({ length: days, ends: z.string() })]).optional(),
 });
 
 export const rolloutStep = z.union([
@@ -107,7 +109,9 @@ const alert = section({
 const probeMargin = 0.02;
 
 const trigger = z.union([
-  z.enum(['quality_below', 'drift_with_loss', 'drift']).transform((kind): RetrainTrigger => ({ kind })),
+  z
+    .enum(['quality_below', 'drift_with_loss', 'drift', 'multivariate_drift'])
+    .transform((kind): RetrainTrigger => ({ kind })),
   z.literal('behind_probe').transform((): RetrainTrigger => ({ kind: 'behind_probe', margin: probeMargin })),
   section({ behind_probe: z.number().min(0) }).transform(
     ({ behind_probe: margin }): RetrainTrigger => ({ kind: 'behind_probe', margin }),
@@ -218,6 +222,15 @@ export const definitionFile = section({
           rows: z.number().int().positive().default(defaultSkewPolicy.rows),
           mismatch: z.number().min(0).max(1).default(defaultSkewPolicy.mismatch),
           tolerance: z.number().min(0).default(defaultSkewPolicy.tolerance),
+        }),
+      ])
+      .prefault({}),
+    multivariate: z
+      .union([
+        off,
+        section({
+          rows: z.number().int().min(200).max(100_000).default(defaultMultivariatePolicy.rows),
+          limit: z.number().min(0.5).max(1).default(defaultMultivariatePolicy.limit),
         }),
       ])
       .prefault({}),

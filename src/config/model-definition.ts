@@ -57,6 +57,9 @@ function readDefinitionFile(project: string, path: string): ModelDefinition {
     unique: column.unique,
     onFail: column.on_fail,
     pii: column.pii,
+    ...(column.window === undefined
+      ? {}
+      : { window: { days: column.window.length, ends: column.window.ends ?? features.event_time ?? '' } }),
   }));
   problems.push(...columnProblems(name, columns, contract.forbidden));
   for (const slice of evaluate.slices) {
@@ -143,6 +146,7 @@ function readDefinitionFile(project: string, path: string): ModelDefinition {
         minRows: monitor.quality.min_rows,
       },
       skew: monitor.skew,
+      multivariate: monitor.multivariate,
       alerts: monitor.alerts,
     },
     retrain: {
@@ -176,6 +180,11 @@ function columnProblems(name: string, columns: Contract['columns'], forbidden: r
     }
     if (column.nulls.as === 'default' && column.nulls.default === null) {
       problems.push(`${name}: contract.columns: "${column.name}" has nulls.as: default but no nulls.default`);
+    }
+    if (column.window?.ends === '') {
+      problems.push(
+        `${name}: contract.columns: "${column.name}" has a window, but when does it end? declare data.features.event_time, or window: { length, ends }`,
+      );
     }
     if (column.min !== null && column.max !== null && column.min > column.max) {
       problems.push(`${name}: contract.columns: "${column.name}" has min ${column.min} above max ${column.max}`);

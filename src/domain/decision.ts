@@ -4,7 +4,7 @@
  */
 import { type AlertAutomation, type AlertState, followAlert } from './alert.ts';
 import type { ModelDefinition, RetrainTrigger } from './definition.ts';
-import type { CheckResult, Evidence } from './evidence.ts';
+import { type CheckResult, type Evidence, latestPerWindow, windowOf } from './evidence.ts';
 import type { ChangeClass, SubjectState } from './incident.ts';
 
 /**
@@ -50,7 +50,7 @@ export interface DecisionInput {
   readonly champion: string | null;
   /** As-of time of the champion's training; null when unknown. */
   readonly trainedAt: string | null;
-  /** Of kinds `drift` and `quality`, for alerts `skew` too; any order, later evidence about a window replaces earlier one. */
+  /** Of kinds `drift`, `quality`, `multivariate` and `skew`; any order, later evidence about a window replaces earlier one. */
   readonly evidence: readonly Evidence[];
   /** Their digests, for the record. */
   readonly digests: readonly string[];
@@ -131,6 +131,8 @@ function considerTrigger(trigger: RetrainTrigger, input: DecisionInput): Conside
       return { trigger: trigger.kind, ...considerDrift(input) };
     case 'drift_with_loss':
       return { trigger: trigger.kind, ...considerDriftWithLoss(input) };
+    case 'multivariate_drift':
+      return { trigger: trigger.kind, ...considerMultivariate(input) };
     case 'age':
       return { trigger: trigger.kind, ...considerAge(trigger.days, input) };
   }
@@ -259,6 +261,20 @@ function considerDriftWithLoss(input: DecisionInput): Answer {
   return { state: 'unknown', reason: `${drift.reason}, but no cohort since then has mature labels` };
 }
 
+/** Rows of k of the last n windows can be told from those that the champion learned from, the newest among them. */
+function considerMultivariate(input: DecisionInput): Answer {
+  const { k, n } = input.definition.monitor.drift.persistence;
+  const about = input.evidence.filter(item => item.kind === 'multivariate' && isAbout(item, input.champion));
+  const compared = latestPerWindow(about)
+    .flatMap(({ checks }) => checks.filter(({ check, value }) => check === 'multivariate_drift' && value !== null))
+    .slice(-n);
+  const last = compared.at(-1);
+  if (last === undefined) return { state: 'unknown', reason: 'no window was told from the training rows yet' };
+  const apart = compared.filter(({ status }) => status === 'warn');
+  const reason = `${apart.length} of the last ${compared.length} windows can be told from the training rows (${k} needed): ${last.reason}`;
+  return { state: last.status === 'warn' && apart.length >= k ? 'fired' : 'quiet', reason };
+}
+
 function considerAge(days: number, input: DecisionInput): Answer {
   if (input.trainedAt === null) return { state: 'unknown', reason: 'the age of the champion is unknown' };
   const age = (Date.parse(input.asOf) - Date.parse(input.trainedAt)) / dayMs;
@@ -356,21 +372,6 @@ function pool(
 function isAbout(evidence: Evidence, champion: string | null): boolean {
   const version = evidence.subject['version'];
   return version === undefined || champion === null || version === champion;
-}
-
-/** The window evidence is about: its partition, else its as-of time. */
-export function windowOf(evidence: Evidence): string {
-  return evidence.subject['partition'] ?? evidence.asOf;
-}
-
-/** One piece of evidence per window, the latest by as-of time, in window order. */
-export function latestPerWindow(evidence: readonly Evidence[]): readonly Evidence[] {
-  const newest = new Map<string, Evidence>();
-  for (const item of evidence) {
-    const known = newest.get(windowOf(item));
-    if (known === undefined || known.asOf <= item.asOf) newest.set(windowOf(item), item);
-  }
-  return [...newest.values()].toSorted((left, right) => (windowOf(left) < windowOf(right) ? -1 : 1));
 }
 
 function windowsToExclude(input: DecisionInput): readonly string[] {

@@ -51,6 +51,8 @@ export type RetrainTrigger =
   | { readonly kind: 'behind_probe'; readonly margin: number }
   | { readonly kind: 'drift_with_loss' }
   | { readonly kind: 'drift' }
+  /** All features together: the rows can be told from those learned from, persistently. */
+  | { readonly kind: 'multivariate_drift' }
   | { readonly kind: 'age'; readonly days: number };
 
 export interface SkewPolicy {
@@ -63,6 +65,16 @@ export interface SkewPolicy {
 }
 
 export const defaultSkewPolicy: SkewPolicy = { rows: 10_000, mismatch: 0.001, tolerance: 1e-4 };
+
+export interface MultivariatePolicy {
+  /** Of the window and of the training set at most. */
+  readonly rows: number;
+  /** AUC of a classifier between the two from which it warns. */
+  readonly limit: number;
+}
+
+/** A single feature with a PSI of 0.2 is told apart with an AUC of 0.625: the severity that is worth an alert. */
+export const defaultMultivariatePolicy: MultivariatePolicy = { rows: 5_000, limit: 0.625 };
 
 export interface ModelDefinition {
   readonly schema: 'definition/1';
@@ -134,6 +146,8 @@ export interface ModelDefinition {
     readonly quality: { readonly metric: string; readonly min: number | null; readonly minRows: number };
     /** Row by row, what was learned from against what was served; null is off, absent the default. */
     readonly skew?: SkewPolicy | null;
+    /** All features together; null is off, absent the default. */
+    readonly multivariate?: MultivariatePolicy | null;
     readonly alerts?: readonly AlertSpecification[];
   };
   readonly retrain: {

@@ -10,6 +10,7 @@ export type EvidenceKind =
   | 'shadow'
   | 'drift'
   | 'skew'
+  | 'multivariate'
   | 'quality'
   | 'labels'
   | 'leakage';
@@ -64,4 +65,19 @@ export function foldVerdict(checks: readonly CheckResult[]): Verdict {
   if (applicable.some(check => check.weight === 'required' && check.status === 'insufficient')) return 'insufficient';
   if (applicable.some(check => check.status === 'warn' || bad(check))) return 'warn';
   return applicable.some(check => check.status === 'pass') ? 'pass' : 'insufficient';
+}
+
+/** The window evidence is about: its partition, else its as-of time. */
+export function windowOf(evidence: Evidence): string {
+  return evidence.subject['partition'] ?? evidence.asOf;
+}
+
+/** One piece of evidence per window, the latest by as-of time, in window order. */
+export function latestPerWindow(evidence: readonly Evidence[]): readonly Evidence[] {
+  const newest = new Map<string, Evidence>();
+  for (const item of evidence) {
+    const known = newest.get(windowOf(item));
+    if (known === undefined || known.asOf <= item.asOf) newest.set(windowOf(item), item);
+  }
+  return [...newest.values()].toSorted((left, right) => (windowOf(left) < windowOf(right) ? -1 : 1));
 }

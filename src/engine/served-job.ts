@@ -1,4 +1,4 @@
-/** Jobs that hold served rows against the rows a version learned from. Only counts and shares leave the child. See `job.ts`. */
+/** Jobs that hold served rows against the rows a version learned from. Only numbers about all of them leave the child. */
 import type { Contract } from '../domain/contract.ts';
 import type { InputRange } from './job.ts';
 
@@ -27,4 +27,16 @@ export interface CompareServedJob {
   readonly seed: number;
   /** Numbers that differ by less, relative to the trained value, are equal; integers are compared exactly. */
   readonly tolerance: number;
+}
+
+/** How well the rows of a window can be told from the training rows, by these columns together. */
+export interface TellApartJob {
+  readonly trained: string;
+  readonly served: readonly ServedChunk[];
+  readonly contract: Contract;
+  /** Features to look at. */
+  readonly columns: readonly string[];
+  /** Of each side at most. */
+  readonly rows: number;
+  readonly seed: number;
 }

@@ -2,6 +2,7 @@
  * The verbs an engine child knows: each is one lazily imported module of `verbs/` that exports `run(job, context)`. A
  * child loads only what its jobs need, so a child that inspects files never loads ONNX Runtime.
  */
+import type { Separation } from '../checks/domain-classifier.ts';
 import type { ServedComparison } from '../checks/skew.ts';
 import type { EraseJob, EraseOutput } from './erase-job.ts';
 import type { HistoryFiles, HistoryJob } from './history-job.ts';
@@ -29,7 +30,8 @@ import type {
   WrittenFile,
 } from './job.ts';
 import type { QuarantineJob, QuarantineOutput, RepairJob, RepairOutput } from './quarantine-job.ts';
-import type { CompareServedJob } from './served-job.ts';
+import type { CompareServedJob, TellApartJob } from './served-job.ts';
+import type { ComparedSplits, CompareSplitsJob } from './split-job.ts';
 import type { DeltaCheckpointJob } from './verbs/delta-checkpoint.ts';
 import type { ProbeDeviceJob, ProbedDevice } from './verbs/probe-device.ts';
 
@@ -51,6 +53,8 @@ export interface Verbs {
   readonly 'delta-checkpoint': { readonly job: DeltaCheckpointJob; readonly output: WrittenFile };
   readonly erase: { readonly job: EraseJob; readonly output: EraseOutput };
   readonly 'compare-served': { readonly job: CompareServedJob; readonly output: ServedComparison };
+  readonly 'tell-apart': { readonly job: TellApartJob; readonly output: Separation };
+  readonly 'compare-splits': { readonly job: CompareSplitsJob; readonly output: ComparedSplits };
   readonly 'probe-device': { readonly job: ProbeDeviceJob; readonly output: ProbedDevice };
 }
 export type Verb = keyof Verbs;
@@ -97,6 +101,8 @@ const MODULES: { readonly [V in Verb]: () => Promise<VerbModule<V>> } = {
   'delta-checkpoint': () => import('./verbs/delta-checkpoint.ts'),
   erase: () => import('./verbs/erase.ts'),
   'compare-served': () => import('./verbs/compare-served.ts'),
+  'tell-apart': () => import('./verbs/tell-apart.ts'),
+  'compare-splits': () => import('./verbs/compare-splits.ts'),
   'probe-device': () => import('./verbs/probe-device.ts'),
 };
 

@@ -249,3 +249,40 @@ describe('the trigger behind_probe', () => {
     expect(decision.reasons.join(' ')).toMatch(reason);
   });
 });
+
+describe('the trigger multivariate_drift', () => {
+  const window = (day: number, status: 'pass' | 'warn', version = '1'): Evidence => ({
+    ...quality(day, 0.8),
+    kind: 'multivariate',
+    subject: { partition: dayOf(day), version },
+    checks: [checkResult('multivariate_drift', { status, value: 0.7, reason: 'it looks at x' })],
+  });
+  const decided = (kind: 'multivariate_drift' | 'drift', evidence: readonly Evidence[]) => {
+    const given = input({ evidence, incidents: [] });
+    const retrain = { ...given.definition.retrain, when: [{ kind }] };
+    return decide({ ...given, definition: { ...given.definition, retrain } });
+  };
+  const apart = [1, 2, 3].map(day => window(day, 'warn'));
+
+  test.each([
+    ['three windows of three', apart, 'fired', /3 of the last 3 windows .* it looks at x/],
+    ['two windows', apart.slice(1), 'quiet', /2 of the last 2 windows .* \(3 needed\)/],
+    ['back again', [...apart, window(4, 'pass')], 'quiet', /3 of the last 4/],
+    [
+      'of a champion that is gone',
+      apart.map(one => ({ ...one, subject: { ...one.subject, version: '7' } })),
+      'unknown',
+      /no window/,
+    ],
+    ['without evidence', [], 'unknown', /no window/],
+  ] as const)('%s', (_, evidence, state, reason) => {
+    const [considered] = decided('multivariate_drift', evidence).considered;
+    expect(considered).toMatchObject({ trigger: 'multivariate_drift', state });
+    expect(considered?.reason).toMatch(reason);
+  });
+
+  test('where it is not named it moves nothing', () => {
+    expect(decided('multivariate_drift', apart).action).toBe('retrain');
+    expect(decided('drift', apart).action).toBe('nothing');
+  });
+});

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { freezeBaseline, profileRows } from '../../src/backtest/profile-rows.ts';
 import type { History } from '../../src/backtest/table.ts';
-import { checkDomainClassifier, checkLabelLeakage, checkSplit } from '../../src/checks/index.ts';
+import { checkLabelLeakage, checkSplit } from '../../src/checks/index.ts';
 import { histogram } from '../../src/stats/histogram.ts';
 import { createRandom } from '../../src/stats/random.ts';
 import { contractOf, numericColumn } from './support/monitoring.ts';
@@ -51,34 +51,4 @@ test('a split without the label horizon between its sides fails', () => {
   expect(checks.find(({ check }) => check === 'split_gap')?.status).toBe('fail');
   expect(checks.find(({ check }) => check === 'shared_entities')?.status).toBe('warn');
   expect(checkSplit({ ...facts, testMinPrediction: '2026-03-02' })[0]?.status).toBe('pass');
-});
-
-describe('domain classifier', () => {
-  /** Two binary columns that are alike one by one; their agreement is the only thing that can change. */
-  const sample = (rows: number, agreement: number, seed: number) => {
-    const random = createRandom(seed);
-    const a = Int32Array.from({ length: rows }, () => random.below(2));
-    const agree = Int32Array.from(a, () => (random.next() < agreement ? 1 : 0));
-    return { names: ['a', 'agree'], groups: [a, agree] };
-  };
-  test.each([
-    ['the same world', 0.5, 0.5, 'pass'],
-    ['another world', 0.2, 0.8, 'warn'],
-  ] as const)('%s', (_, before, now, status) => {
-    const [check] = checkDomainClassifier({
-      reference: sample(3000, before, 1),
-      current: sample(3000, now, 2),
-      seed: 1,
-    });
-    expect(check?.status, check?.reason).toBe(status);
-  });
-  test('names the column it looks at', () => {
-    const [check] = checkDomainClassifier({ reference: sample(3000, 0.2, 1), current: sample(3000, 0.8, 2), seed: 1 });
-    expect(check?.reason).toMatch(/looks at agree/);
-  });
-  test('few rows are insufficient', () => {
-    expect(
-      checkDomainClassifier({ reference: sample(100, 0.5, 1), current: sample(100, 0.5, 2), seed: 1 })[0]?.status,
-    ).toBe('insufficient');
-  });
 });

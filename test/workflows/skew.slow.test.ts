@@ -1,4 +1,4 @@
-/** What a version learned from against what was served: on a real server, with files replaced behind its back. */
+/** What a version learned from against what is served, row by row and all columns together, on a real server. */
 import { mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -7,7 +7,7 @@ import { Client, Connection } from '@temporalio/client';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { openAlmanac, type RunningAlmanac } from '../../src/cli/up.ts';
 import type { Project } from '../../src/config/project.ts';
-import type { CheckResult, Evidence } from '../../src/domain/evidence.ts';
+import type { CheckResult, Evidence, EvidenceKind } from '../../src/domain/evidence.ts';
 import { workflowId } from '../../src/domain/ids.ts';
 import type { MonitorResult, ScoreResult, TrainResult } from '../../src/workflows/inputs.ts';
 import { approveTrained, catalogOf, makeLateProject, makeWorld, model, start } from '../support/late-project.ts';
@@ -47,24 +47,28 @@ async function score(partition: string, generation = 1): Promise<void> {
   expect(await job.result()).toMatchObject({ kind: 'committed' });
 }
 
-/** Evidence of skew that monitoring this partition added. */
-async function monitored(partition: string): Promise<readonly Evidence[]> {
+/** Evidence that monitoring this partition added. */
+async function monitored(partition: string, kind: EvidenceKind = 'skew'): Promise<readonly Evidence[]> {
   const catalog = catalogOf(project);
   const before = new Set((await catalog.evidenceList(model)).map(({ digest }) => digest));
   const id = workflowId.monitor(model, partition);
   const run = await start<MonitorResult>(client, 'monitorModel', id, { model, partition });
   expect(await run.result()).toMatchObject({ kind: 'decided' });
-  const entries = await catalog.evidenceList(model, { kind: 'skew' });
+  const entries = await catalog.evidenceList(model, { kind });
   return await Promise.all(
     entries.filter(({ digest }) => !before.has(digest)).map(({ digest }) => catalog.evidence(digest)),
   );
 }
 
 async function replaceFeatures(partition: string, replaced: string): Promise<void> {
+  await rewriteFeatures(partition, `SELECT * REPLACE (${replaced}) FROM features`);
+}
+
+async function rewriteFeatures(partition: string, select: string): Promise<void> {
   const path = join(project.folder, `data/features/date=${partition}`, 'data_0.parquet');
   const instance = await DuckDBInstance.create(':memory:');
   const sql = await instance.connect();
-  await sql.run(`COPY (SELECT * REPLACE (${replaced}) FROM read_parquet('${path}')) TO '${path}.new' (FORMAT parquet)`);
+  await sql.run(`COPY (WITH features AS (FROM read_parquet('${path}')) ${select}) TO '${path}.new' (FORMAT parquet)`);
   sql.closeSync();
   instance.closeSync();
   await rename(`${path}.new`, path);
@@ -129,6 +133,34 @@ test('where the scored files were replaced since, the logged feature is still co
   expect(rowSkew(found, 'balance')).toMatchObject({ status: 'fail', rows: 3_000 });
   // Of the day whose files are gone nothing else is known.
   expect(rowSkew(found, 'invoice_amount')).toMatchObject({ status: 'pass', rows: 2_000 });
+});
+
+test('columns that look as ever one by one are told apart together, and nothing retrains for it', limits, async () => {
+  await score('2025-02-02');
+  const [calm] = await monitored('2025-02-02', 'multivariate');
+  expect(calm?.subject).toEqual({ partition: '2025-02-02', version: '1', window: '2025-02-02 2025-02-02' });
+  expect(calm?.checks).toMatchObject([{ check: 'multivariate_drift', status: 'pass', rows: 2_000 }]);
+
+  // The same balances, given to the rows in the order of their invoices.
+  await rewriteFeatures(
+    '2025-02-03',
+    `SELECT a.* EXCLUDE (place, balance), b.balance
+      FROM (SELECT *, row_number() OVER (ORDER BY invoice_amount, customer_id) AS place FROM features) a
+      JOIN (SELECT balance, row_number() OVER (ORDER BY balance, customer_id) AS place FROM features) b USING (place)`,
+  );
+  await score('2025-02-03');
+  const [apart] = await monitored('2025-02-03', 'multivariate');
+  expect(apart?.verdict).toBe('warn');
+  expect(apart?.reasons[0]).toMatch(
+    /AUC of 0\.\d+, 0\.625 is the limit; it looks at (balance, invoice_amount|invoice_amount, balance)/,
+  );
+  const [drift] = (await catalogOf(project).evidenceList(model, { kind: 'drift' })).slice(-1);
+  const { checks } = await catalogOf(project).evidence(drift?.digest ?? '');
+  expect(checks.filter(({ check }) => check === 'drift').map(({ status }) => status)).not.toContain('warn');
+  expect((await catalogOf(project).decisions(model)).at(-1)).toMatchObject({
+    partition: '2025-02-03',
+    action: 'nothing',
+  });
 });
 
 test('no value of a key stands in any of it', async () => {
