@@ -4,19 +4,17 @@
  */
 import { randomUUID } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { copyFile, mkdir, mkdtemp, readdir, rename, rm, stat } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
 import { availableParallelism, tmpdir } from 'node:os';
 import { basename, dirname, join, resolve } from 'node:path';
 import { deviceEnvironment } from '../config/device-environment.ts';
-import type { Contract } from '../domain/contract.ts';
-import { batchRows, type Chunk, planChunks } from '../domain/scoring.ts';
+import { batchRows, type Chunk } from '../domain/scoring.ts';
 import { EngineFault } from '../engine/fault.ts';
-import type { InputFile } from '../engine/input-files.ts';
-import type { ChunkReceipt, ColumnInfo, GpuProvider, InputRange, PreparedModel, ScoreChunkJob } from '../engine/job.ts';
+import type { ChunkReceipt, GpuProvider, InputRange, ScoreChunkJob } from '../engine/job.ts';
 import { EnginePool } from '../engine/pool.ts';
 import { CommandFailure, exitCode, note, print } from './output.ts';
-import { findInput } from './score-file-input.ts';
-import { baselineOf, writeProfile } from './score-file-profile.ts';
+import { assertUsage, deadlineMs, type Plan, planWork } from './score-file-plan.ts';
+import { writeProfile } from './score-file-profile.ts';
 
 export interface ScoreFileOptions {
   readonly model: string;
@@ -64,10 +62,6 @@ export interface ScoreFileResult {
   readonly table_version?: number;
 }
 
-const DEADLINE_MS = 24 * 3_600_000;
-const CHUNK_ROWS = 1_000_000;
-const NUMERIC = /^(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|BOOLEAN|FLOAT|DOUBLE|DECIMAL\(\d+,\d+\))$/;
-
 /** Runs the command; throws `CommandFailure` with exit code 1 (failed) or 2 (usage). */
 export async function scoreFile(options: ScoreFileOptions): Promise<void> {
   const result = await scoreFiles(options, note);
@@ -111,137 +105,6 @@ export async function scoreFiles(options: ScoreFileOptions, log: (line: string) 
   }
 }
 
-interface Plan {
-  readonly tableVersion: number | null;
-  readonly chunks: readonly Chunk[];
-  readonly files: ReadonlyMap<string, InputFile>;
-  readonly model: PreparedModel;
-  readonly contract: Contract;
-  readonly rows: number;
-  /** Path of the baseline document; null where no profile is wanted. */
-  readonly baseline: string | null;
-}
-
-async function assertUsage(options: ScoreFileOptions): Promise<void> {
-  const usage = (message: string) => new CommandFailure(`score-file: ${message}`, exitCode.usage);
-  if (options.keys.length === 0) throw usage('name the key columns with --keys id[,…]');
-  if (!existsSync(options.model)) throw usage(`${options.model}: there is no such model file`);
-  if (options.baseline !== undefined && !existsSync(options.baseline)) {
-    throw usage(`${options.baseline}: there is no such baseline; leave --baseline out to freeze one from the input`);
-  }
-  const { processes, batchRows, tableVersion } = options;
-  if (tableVersion !== undefined && !(Number.isInteger(tableVersion) && tableVersion >= 0)) {
-    throw usage('--table-version wants the number of a version, 0 or above');
-  }
-  for (const [name, value] of Object.entries({ processes, 'batch-rows': batchRows })) {
-    if (value !== undefined && !(Number.isInteger(value) && value > 0)) throw usage(`--${name} wants a whole number`);
-  }
-  if (!existsSync(options.output)) return;
-  if (!(await stat(options.output)).isDirectory()) throw usage(`${options.output} is a file; name a folder`);
-  const foreign = (await readdir(options.output)).filter(
-    name => !/^(part-\d+\.parquet|(profile|baseline)\.json)$/.test(name),
-  );
-  if (foreign.length > 0) {
-    throw usage(
-      `${options.output} holds ${foreign.slice(0, 3).join(', ')}, which is no output of score-file; name another folder`,
-    );
-  }
-}
-
-async function planWork(
-  options: ScoreFileOptions,
-  pool: EnginePool,
-  { scratch, processes }: { readonly scratch: string; readonly processes: number },
-): Promise<Plan> {
-  const { files: found, tableVersion } = await findInput(options.input, options.tableVersion, pool);
-  const inspection = await pool.run(
-    'inspect',
-    { files: found.map(({ path, format }) => ({ path, format })), allowBrotli: options.allowBrotli === true },
-    { deadlineMs: DEADLINE_MS },
-  );
-  const constants = Object.keys(found[0]?.constants ?? {}).map((name): ColumnInfo => ({ name, type: 'VARCHAR' }));
-  const columns = [
-    ...inspection.columns,
-    ...constants.filter(({ name }) => !inspection.columns.some(c => c.name === name)),
-  ];
-  assertColumns([...options.keys, ...(options.features ?? [])], columns);
-  const features =
-    options.features ?? columns.filter(column => isFeature(column, options.keys)).map(column => column.name);
-  const model = await prepareModel(options, pool, { scratch, features, columns });
-  const chunks = planChunks(inspection.files, {
-    chunkRows: options.chunkRows ?? CHUNK_ROWS,
-    chunksWanted: processes,
-  });
-  const files = new Map(found.map(file => [file.path, file]));
-  const contract = contractOf(options.keys, model);
-  const baseline = await baselineOf(options, pool, { scratch, inspection, model });
-  return { chunks, files, model, contract, rows: inspection.rows, baseline, tableVersion };
-}
-
-function isFeature(column: ColumnInfo, keys: readonly string[]): boolean {
-  return !keys.includes(column.name) && NUMERIC.test(column.type);
-}
-
-/** A graph with named inputs may take texts; a matrix takes the numeric columns. */
-async function prepareModel(
-  options: ScoreFileOptions,
-  pool: EnginePool,
-  given: { readonly scratch: string; readonly features: readonly string[]; readonly columns: readonly ColumnInfo[] },
-): Promise<PreparedModel> {
-  const prepare = (columns: readonly string[]) =>
-    pool.run(
-      'prepare-model',
-      { onnx: resolve(options.model), columns, outputFolder: given.scratch },
-      { deadlineMs: DEADLINE_MS },
-    );
-  try {
-    return await prepare(given.features);
-  } catch (error) {
-    const mayBeText = error instanceof EngineFault && error.kind === 'bad_job' && options.features === undefined;
-    if (!mayBeText) throw error;
-    return await prepare(given.columns.map(column => column.name)).catch(() => {
-      throw error;
-    });
-  }
-}
-
-function assertColumns(wanted: readonly string[], columns: readonly ColumnInfo[]): void {
-  const known = columns.map(column => column.name);
-  const missing = wanted.filter(name => !known.includes(name));
-  if (missing.length > 0) {
-    throw new CommandFailure(
-      `score-file: no column ${missing.join(', ')} in the input; columns found: ${known.join(', ')}`,
-      exitCode.usage,
-    );
-  }
-}
-
-/** Without a definition nothing is known about the columns but their names: a NULL is NaN for the model. */
-function contractOf(keys: readonly string[], model: PreparedModel): Contract {
-  const inputs = model.signature.inputs.flatMap(tensor => tensor.columns.map(column => ({ tensor, column })));
-  return {
-    keys,
-    eventTime: null,
-    knownAt: null,
-    columns: inputs.map(({ tensor, column }) => ({
-      name: column.column,
-      type: tensor.type === 'string' ? 'category' : 'float',
-      role: 'feature',
-      min: null,
-      max: null,
-      nulls: { maxShare: 1, as: 'nan', default: null },
-      values: null,
-      unseen: 'other',
-      unique: false,
-      onFail: 'warn',
-      pii: false,
-    })),
-    rules: [],
-    forbidden: [],
-    quarantineBudget: 0,
-  };
-}
-
 interface Workplace {
   readonly staging: string;
   readonly scratch: string;
@@ -267,7 +130,7 @@ async function scoreChunks(
       const outputFolder = join(scratch, `chunk-${index}`);
       await mkdir(outputFolder, { recursive: true });
       const receipt = await pool.run('score-chunk', jobOf(options, plan, chunk, outputFolder), {
-        deadlineMs: DEADLINE_MS,
+        deadlineMs,
         signal: stop.signal,
         onProgress: report => {
           done.set(index, report.done);
@@ -395,7 +258,8 @@ function progressLine(total: number, log: (line: string) => void): (rows: number
     if (now - lastMs < 1_000) return;
     lastMs = now;
     const rate = rows / ((now - started) / 1_000);
-    log(`${rows} of ${total} rows (${Math.floor((100 * rows) / Math.max(1, total))} %), ${perSecond(rate)}`);
+    const left = rate > 0 ? `, ${Math.ceil((total - rows) / rate)} s left` : '';
+    log(`${rows} of ${total} rows (${Math.floor((100 * rows) / Math.max(1, total))} %), ${perSecond(rate)}${left}`);
   };
 }
 
