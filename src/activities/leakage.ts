@@ -9,11 +9,13 @@ import { checkResult } from '../checks/result.ts';
 import { featureColumns } from '../domain/contract.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import type { CheckResult } from '../domain/evidence.ts';
-import { addDays, endOfPartition, isDate } from '../domain/time.ts';
-import type { LabelledPartition, QueryJob, QueryResult } from '../engine/job.ts';
+import { predictionTimeOf } from '../domain/prediction-time.ts';
+import { addDays, isDate } from '../domain/time.ts';
+import type { LabelledPartition, QueryJob } from '../engine/job.ts';
 import { rowShareSql } from '../engine/sql.ts';
 import { guarded } from './evidence.ts';
-import { asOfSql, duplicatesSql, timesSql } from './leakage-sql.ts';
+import { asOfSql, duplicatesSql, type Query, timesSql } from './leakage-sql.ts';
+import { aggregationChecks, leadLagChecks, randomSplitChecks } from './leakage-suspicion.ts';
 import type { Work } from './long.ts';
 import { inScratch, type Services } from './services.ts';
 import { labelledPartitions } from './snapshot.ts';
@@ -27,7 +29,6 @@ const recomputedShare = 0.01;
 const recomputedRowsMin = 1_000;
 
 type LeakageInput = TrainingPlan & { readonly snapshot: FrozenSnapshot; readonly data: TrainingData };
-type Query = (sql: string, tables: QueryJob['tables']) => Promise<QueryResult>;
 
 /** Every check of leakage that the data allows; what cannot be looked at is said, not skipped. */
 export async function leakageChecks(services: Services, input: LeakageInput, work: Work): Promise<CheckResult[]> {
@@ -40,9 +41,17 @@ export async function leakageChecks(services: Services, input: LeakageInput, wor
     };
     const side = { ...input, side: 'train' as const, folder };
     const partitions = await labelledPartitions(services, side, work);
+    const training = join(folder, 'training.parquet');
+    await catalog.fetchArtifact(input.data.file, training);
+    const rows = { definition, training, run };
     return [
       ...(await guarded('leakage_times', () => temporalChecks(definition, input, partitions, { run, work }))),
-      ...(await guarded('split', () => splitChecks(services, definition, input, folder, { run, work }))),
+      ...(await guarded('leakage_aggregation', () => aggregationChecks(definition, partitions, run))),
+      ...(await guarded('leakage_random_split', () => randomSplitChecks(services, rows, work))),
+      ...(await guarded('leakage_lead_lag', () => leadLagChecks(rows))),
+      ...(await guarded('split', () =>
+        splitChecks(services, definition, { ...input, training, folder }, { run, work }),
+      )),
       ...(await labelChecks(services, definition, input)),
     ];
   });
@@ -51,17 +60,6 @@ export async function leakageChecks(services: Services, input: LeakageInput, wor
 interface Tools {
   readonly run: Query;
   readonly work: Work;
-}
-
-/**
- * When rows of a partition were predicted at the earliest: when the partition is complete, or at the declared time of day
- * after it. Null for partitions that are no dates.
- */
-function predictionTimeOf({ schedules }: ModelDefinition, partition: string): string | null {
-  const end = endOfPartition(partition);
-  if (end === null || schedules.score === null) return end;
-  const { hour, minute } = schedules.score;
-  return new Date(Date.parse(end) + (hour * 60 + minute) * 60_000).toISOString();
 }
 
 async function temporalChecks(
@@ -95,9 +93,6 @@ async function temporalChecks(
     // A label belongs to the partition that it is for, and its horizon starts there.
     labelBeforePrediction: { rows: 0, immature: immature.reduce((sum, one) => sum + one.rows, 0) },
     asOfRecomputation: contract.knownAt === null ? null : await recompute(definition, spread(partitions), run),
-    splits: null,
-    leadLag: null,
-    lateAggregations: null,
   });
 }
 
@@ -155,14 +150,12 @@ async function cutSources(sources: QueryJob['tables'], knownAt: string, run: Que
 async function splitChecks(
   services: Services,
   definition: ModelDefinition,
-  input: LeakageInput,
-  folder: string,
+  input: LeakageInput & { readonly training: string; readonly folder: string },
   { run, work }: Tools,
 ): Promise<CheckResult[]> {
-  const { catalog, engine } = services;
+  const { engine } = services;
   const { contract, data, train } = definition;
-  const training = join(folder, 'training.parquet');
-  await catalog.fetchArtifact(input.data.file, training);
+  const { training, folder } = input;
   const outputFolder = join(folder, 'held-out');
   await mkdir(outputFolder, { recursive: true });
   const side = { ...input, side: 'holdout' as const, folder: outputFolder };

@@ -1,6 +1,6 @@
 /**
- * Leakage: facts from after the prediction in the training set. Temporal leakage is proved by times (T1–T8 of statistics
- * A12), label leakage is suspected from a feature that knows the label too well.
+ * Leakage: facts from after the prediction in the training set. Temporal leakage is proved by times (T1–T5 of statistics
+ * A12; T6–T8: `leakage-suspicion.ts`), label leakage is suspected from a feature that knows the label too well.
  */
 import type { Contract } from '../domain/contract.ts';
 import type { CheckResult } from '../domain/evidence.ts';
@@ -11,7 +11,7 @@ import { psi } from '../stats/divergence.ts';
 import { sum } from '../stats/measured.ts';
 import { checkResult, type Finding, judgeColumns, judgeTable, percent, plain, quoted } from './result.ts';
 
-/** Counts over the training rows that the engine makes in one pass; null where the columns for it do not exist. */
+/** Counts over the training rows; null where the columns for it do not exist. */
 export interface TemporalFacts {
   readonly rows: number;
   /** T1: rows whose event time lies after their prediction time, and the longest lead in hours. */
@@ -22,12 +22,6 @@ export interface TemporalFacts {
   readonly labelBeforePrediction: { readonly rows: number; readonly immature: number } | null;
   /** T5: a hash sample recomputed with sources cut at prediction time: rows compared, and values that differ by column. */
   readonly asOfRecomputation: { readonly rows: number; readonly mismatches: Readonly<Record<string, number>> } | null;
-  /** T6: AUC on a random split and on a time split. */
-  readonly splits: { readonly random: number; readonly time: number } | null;
-  /** T7: per column the AUC of its previous, present and next value for the label. */
-  readonly leadLag: Readonly<Record<string, { readonly past: number; readonly future: number }>> | null;
-  /** T8: declared aggregation windows that end after the prediction time. */
-  readonly lateAggregations: readonly { readonly column: string; readonly rows: number }[] | null;
 }
 
 /** T4: what the split between training and test rows looks like. */
@@ -48,9 +42,6 @@ export interface SplitFacts {
   readonly conflictingLabels: number;
   readonly trainRows: number;
 }
-
-const splitGapMax = 0.05;
-const leadLagMax = 0.05;
 
 export function checkTemporalLeakage(contract: Contract, facts: TemporalFacts): CheckResult[] {
   const { rows } = facts;
@@ -85,19 +76,6 @@ export function checkTemporalLeakage(contract: Contract, facts: TemporalFacts): 
     ),
     ...judgeTable('leakage_label_window', () => judgeLabelWindow(facts)),
     ...judgeAsOf(facts),
-    ...judgeTable('leakage_random_split', () => judgeSplits(facts)),
-    ...judgeLeadLag(facts),
-    ...(facts.lateAggregations ?? []).map(({ column, rows: late }) =>
-      checkResult('leakage_aggregation', {
-        status: late === 0 ? 'pass' : 'fail',
-        weight: 'blocking',
-        column,
-        value: share(late),
-        limit: 0,
-        rows,
-        reason: `T8: the window that ${column} sums over ends after the prediction time in ${late} rows`,
-      }),
-    ),
   ];
 }
 
@@ -332,33 +310,6 @@ function judgeAsOf({ asOfRecomputation: found, rows }: TemporalFacts): CheckResu
       limit: 0,
       rows: found.rows,
       reason: `T5: ${count} of ${found.rows} sampled rows had another ${column} at prediction time: the training set has seen the future`,
-    }),
-  );
-}
-
-function judgeSplits({ splits, rows }: TemporalFacts): Finding {
-  if (splits === null) return { status: 'not_applicable', rows, reason: 'T6: no random split was evaluated' };
-  const gap = splits.random - splits.time;
-  return {
-    status: gap > splitGapMax ? 'warn' : 'pass',
-    value: gap,
-    limit: splitGapMax,
-    limitSource: 'material floor',
-    rows,
-    reason: `T6: AUC ${plain(splits.random)} on a random split, ${plain(splits.time)} on a later period`,
-  };
-}
-
-function judgeLeadLag({ leadLag, rows }: TemporalFacts): CheckResult[] {
-  return Object.entries(leadLag ?? {}).map(([column, { past, future }]) =>
-    checkResult('leakage_lead_lag', {
-      status: future - past > leadLagMax ? 'warn' : 'pass',
-      column,
-      value: future - past,
-      limit: leadLagMax,
-      limitSource: 'material floor',
-      rows,
-      reason: `T7: the next value of ${column} predicts with AUC ${plain(future)}, the previous one with ${plain(past)}`,
     }),
   );
 }

@@ -44,7 +44,9 @@ const column = section({
   on_fail: onFail.default('warn'),
   pii: z.boolean().default(false),
   /** `30d`, ending at the event time, or with the column that says when it ends. */
-  window: z.union([days.transform(length => ({ length, ends: null })), section({ length: days, ends: z.string() })]).optional(),
+  window: z
+    .union([days.transform(length => ({ length, ends: null })), section({ length: days, ends: z.string() })])
+    .optional(),
 });
 
 export const rolloutStep = z.union([

@@ -26,6 +26,14 @@ export interface ContractColumn {
   readonly onFail: OnFail;
   /** Values of personal data never enter a document. */
   readonly pii: boolean;
+  /** What an aggregate is made of; absent where the value is of one moment, or nobody says. */
+  readonly window?: AggregationWindow;
+}
+
+/** The days that a value sums over, and the column with the moment at which they end; a date includes its whole day. */
+export interface AggregationWindow {
+  readonly days: number;
+  readonly ends: string;
 }
 
 /** A rule over whole rows, as a DuckDB boolean expression; `mostly` is the least share of rows that must satisfy it. */

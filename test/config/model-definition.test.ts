@@ -35,6 +35,28 @@ test('fills in every default of a minimal definition', () => {
   expect(definition.promote.rollout).toEqual([{ kind: 'direct' }]);
 });
 
+test('labels may say when they became known and what they stand for', () => {
+  const text = minimal.replace('horizon: 30d', 'horizon: 30d, known_at: reported_at, weight: stands_for');
+  expect(readDefinition(project(text), 'churn').data.labels).toMatchObject({
+    knownAt: 'reported_at',
+    weight: 'stands_for',
+  });
+});
+
+test('an aggregate may say which days it is made of, and where they end', () => {
+  const windowOf = (window: string, features = 'keys: [id], event_time: at') => {
+    const text = minimal.replace('keys: [id]', features).replace('type: float }', `type: float, window: ${window} }`);
+    return readDefinition(project(text), 'churn').contract.columns[0]?.window;
+  };
+  expect(windowOf('30d')).toEqual({ days: 30, ends: 'at' });
+  expect(windowOf('{ length: 7d, ends: counted_to }', 'keys: [id]')).toEqual({ days: 7, ends: 'counted_to' });
+  expect(() => windowOf('30d', 'keys: [id]')).toThrow(
+    /"age" has a window, but when does it end\? declare data\.features\.event_time/,
+  );
+  expect(() => windowOf('30 days')).toThrow(/contract\.columns/);
+  expect(readDefinition(project(minimal), 'churn').contract.columns[0]).not.toHaveProperty('window');
+});
+
 const alert = {
   id: 'late-scores',
   scope: 'model',

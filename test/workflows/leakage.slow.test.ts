@@ -30,7 +30,9 @@ beforeAll(async () => {
   writeFileSync(join(project.folder, 'sql/features.sql'), transform);
   const tables =
     '  tables: { balances: { path: "data/balances/date={date}/*.parquet" } }\n  transform: sql/features.sql\ncontract:';
-  writeFileSync(file, readFileSync(file, 'utf8').replace('contract:', tables));
+  const windowed = '{ name: logins_30d, window: { length: 30d, ends: loaded_at }';
+  const text = readFileSync(file, 'utf8').replace('contract:', tables);
+  writeFileSync(file, text.replace('{ name: logins_30d', windowed));
   await sql(`COPY (SELECT customer_id, balance, loaded_at, date FROM read_parquet('${project.folder}/data/features/*/*.parquet', hive_partitioning = true))
     TO '${project.folder}/data/balances' (FORMAT parquet, PARTITION_BY (date))`);
   almanac = await openAlmanac(project, { log: () => {}, ui: false });
@@ -76,6 +78,11 @@ test('clean data passes every test of time and split, with a gap as long as labe
   }
   expect(found(checks, 'leakage_as_of')?.rows).toBe(5_000);
   expect(found(checks, 'split_gap')).toMatchObject({ status: 'pass', value: 7, limit: 7 });
+  expect(found(checks, 'leakage_random_split')).toMatchObject({ status: 'pass', limit: 0.05 });
+  expect(found(checks, 'leakage_random_split')?.rows).toBeGreaterThan(1_000);
+  const later = checks.filter(({ check }) => check === 'leakage_lead_lag');
+  expect(later.filter(({ status }) => status === 'warn' || status === 'error')).toEqual([]);
+  expect(found(checks, 'leakage_aggregation')).toMatchObject({ status: 'pass', column: 'logins_30d', value: 0 });
   const labels = checks.filter(({ check }) => check === 'label_leakage');
   expect(labels.map(({ column }) => column)).toContain('balance');
   expect(labels.every(({ status, value }) => status !== 'insufficient' && (value ?? 0) < 0.95)).toBe(true);
@@ -107,4 +114,10 @@ test('rows that became known too late block the training as well', limits, async
   expect(found(checks, 'leakage_known_at')?.reason).toMatch(
     /T2: 1000 rows .* became known only after .* by up to 49 hours/,
   );
+  expect(found(checks, 'leakage_aggregation')).toMatchObject({
+    status: 'fail',
+    reason: expect.stringMatching(
+      /T8: the 30 days that logins_30d is made of end at loaded_at, in 1000 rows .* 49 hours/,
+    ),
+  });
 });

@@ -1,0 +1,217 @@
+/** T6–T8 over real rows in a real engine: what is planted is found, and clean rows raise no suspicion. */
+import { mkdirSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import type { Query } from '../../src/activities/leakage-sql.ts';
+import { aggregationChecks, leadLagChecks, randomSplitChecks } from '../../src/activities/leakage-suspicion.ts';
+import { readDefinition } from '../../src/config/model-definition.ts';
+import type { ModelDefinition } from '../../src/domain/definition.ts';
+import { EnginePool } from '../../src/engine/pool.ts';
+import { Bench } from '../engine/support/fixtures.ts';
+
+const signal = new AbortController().signal;
+let bench: Bench;
+let engine: EnginePool;
+const run: Query = (sql, tables) => engine.run('query', { sql, tables }, { deadlineMs: 60_000, signal });
+
+beforeAll(async () => {
+  bench = await Bench.create();
+  engine = new EnginePool({ size: 1, scratch: bench.path('pool') });
+});
+afterAll(async () => {
+  await engine.close();
+  await bench.close();
+});
+
+function define(
+  columns: readonly string[],
+  changes: { task?: string; transform?: string; horizon?: string } = {},
+): ModelDefinition {
+  const { task = 'binary', transform, horizon = '2d' } = changes;
+  const project = bench.path('project');
+  mkdirSync(join(project, 'models'), { recursive: true });
+  if (transform !== undefined) writeFileSync(join(project, 'features.sql'), transform);
+  writeFileSync(
+    join(project, 'models', 'm.yaml'),
+    `model: m
+task: ${task}
+data:
+  features: { path: "f/date={date}/*.parquet", keys: [id], event_time: as_of }
+  labels: { path: "l/date={date}/*.parquet", column: y, horizon: ${horizon} }
+${transform === undefined ? '' : '  transform: features.sql\n'}contract:
+  columns:
+${columns.map(text => `    - ${text}`).join('\n')}
+`,
+  );
+  return readDefinition(project, 'm');
+}
+
+/** Twenty days of 400 customers each, the same ones every day; `x` is honest and knows something. */
+const days = `SELECT strftime(DATE '2026-01-01' + CAST(d AS INTEGER), '%Y-%m-%d') AS partition, d, i AS id,
+  (hash(d, i, 1) % 1000) / 1000.0 AS x, (hash(d, i, 2) % 1000) / 1000.0 AS luck FROM range(20) t(d), range(400) u(i)`;
+const features = ['{ name: x, type: double }', '{ name: z, type: double }'];
+
+describe('T6', () => {
+  const judge = async (name: string, definition: ModelDefinition, select: string) => {
+    const training = await bench.parquet(`${name}.parquet`, select);
+    const [check] = await randomSplitChecks({ engine }, { definition, training, run }, { signal });
+    return check;
+  };
+
+  test('honest rows are learned as well over time as at random', async () => {
+    const select = `SELECT partition, id, x, luck AS z, CAST(luck < x AS INTEGER) AS y FROM (${days})`;
+    const check = await judge('honest', define(features), select);
+    expect(check?.status, check?.reason).toBe('pass');
+    expect(check?.rows).toBe(1_600);
+  });
+
+  test('rows that know the others of their day look better at random than they will be', async () => {
+    // Each day has a label rate of its own, and z is the day: of no use for a day that nobody has seen.
+    const select = `SELECT partition, id, x, CAST(hash(d, 5) % 100000 AS DOUBLE) AS z,
+      CAST((hash(d, i, 3) % 100) < (hash(d, 4) % 2) * 80 + 10 AS INTEGER) AS y FROM (SELECT *, id AS i FROM (${days}))`;
+    const check = await judge('days', define(features), select);
+    expect(check?.status, check?.reason).toBe('warn');
+    expect(check?.value).toBeGreaterThan(0.2);
+    expect(await judge('days', define(features), select)).toEqual(check);
+  });
+
+  test.each([
+    [
+      'one class',
+      {},
+      `SELECT partition, id, x, x AS z, 0 AS y FROM (${days})`,
+      'insufficient',
+      /T6: the splits cannot/,
+    ],
+    [
+      'regressions',
+      { task: 'regression' },
+      `SELECT partition, id, x, x AS z, x AS y FROM (${days})`,
+      'not_applicable',
+      /binary/,
+    ],
+    [
+      'partitions that are no dates',
+      {},
+      `SELECT 'part ' || d AS partition, id, x, x AS z, 1 AS y FROM (${days})`,
+      'not_applicable',
+      /no dates/,
+    ],
+    [
+      'a horizon as long as the window',
+      { horizon: '30d' },
+      `SELECT partition, id, x, x AS z, id % 2 AS y FROM (${days})`,
+      'not_applicable',
+      /20 days of training rows leave none to learn from 30 days before/,
+    ],
+  ] as const)('%s', async (name, changes, select, status, reason) => {
+    const check = await judge(name.replaceAll(' ', '-'), define(features, changes), select);
+    expect(check).toMatchObject({ status, reason: expect.stringMatching(reason) });
+  });
+});
+
+describe('T7', () => {
+  const judge = async (name: string, select: string, definition = define(features)) =>
+    await leadLagChecks({ definition, training: await bench.parquet(`lag-${name}.parquet`, select), run });
+
+  test('a feature that becomes the outcome of the day before is suspected, an honest one is not', async () => {
+    const select = `SELECT partition, id, x, lag(y, 1, 0) OVER (PARTITION BY id ORDER BY partition) + luck / 4 AS z, y
+      FROM (SELECT *, CAST((hash(d, id, 7) % 1000) / 1000.0 < x AS INTEGER) AS y FROM (${days}))`;
+    const checks = await judge('follows', select);
+    expect(checks.map(({ column, status }) => [column, status])).toEqual([
+      ['x', 'pass'],
+      ['z', 'warn'],
+    ]);
+    const [honest, follower] = checks.map(({ details }) => details as Record<string, number>);
+    expect(honest?.['present']).toBeGreaterThan(0.75);
+    expect(honest?.['future']).toBeCloseTo(0.5, 1);
+    expect(follower?.['present']).toBeCloseTo(0.5, 1);
+    expect(follower?.['future']).toBe(1);
+    // 19 of 20 days of each of 400 customers have a next one.
+    expect(follower).toMatchObject({ past: expect.closeTo(0.5, 1) });
+    expect(checks[0]?.rows).toBe(19 * 400);
+  });
+
+  test('NULL and NaN have no order and are left out', async () => {
+    const select = `SELECT partition, id, CASE id % 4 WHEN 0 THEN NULL WHEN 1 THEN 'nan'::DOUBLE ELSE x END AS x, luck AS z, id % 2 AS y FROM (${days})`;
+    const [check] = await judge('holes', select);
+    expect(check?.rows).toBe(19 * 200);
+  });
+
+  test('keys that occur once have no later date', async () => {
+    const select = `SELECT partition, 400 * d + id AS id, x, x AS z, id % 2 AS y FROM (${days})`;
+    expect(await judge('once', select)).toMatchObject([
+      { status: 'not_applicable', reason: expect.stringMatching(/no key occurs/) },
+    ]);
+  });
+});
+
+describe('T8', () => {
+  const partition = async (day: string, late: number) => ({
+    partition: day,
+    inputs: [
+      {
+        path: await bench.parquet(
+          `w-${day}.parquet`,
+          `SELECT i AS id, DATE '${day}' AS as_of, 1.0 AS x,
+            CASE WHEN i = 9 THEN NULL ELSE TIMESTAMP '${day} 20:00:00' + to_hours(CASE WHEN i < ${late} THEN 10 ELSE 0 END) END AS counted_to
+            FROM range(10) t(i)`,
+        ),
+      },
+    ],
+    rows: 10,
+    tables: {},
+    labels: { files: [], keys: ['id'], column: 'y', positive: '1', only: null },
+  });
+  const judge = async (column: string, transform?: string) => {
+    const definition = define([column], transform === undefined ? {} : { transform });
+    return await aggregationChecks(
+      definition,
+      [await partition('2026-01-01', 0), await partition('2026-01-02', 3)],
+      run,
+    );
+  };
+
+  test('a window that ends with the day is in time, a date stands for its whole day', async () => {
+    expect(await judge('{ name: x, type: double, window: 30d }')).toMatchObject([
+      {
+        status: 'pass',
+        column: 'x',
+        rows: 20,
+        reason: expect.stringMatching(/the 30 days that x is made of end at as_of, in no row/),
+      },
+    ]);
+  });
+
+  test('rows whose window ends after the prediction are counted, and those without an end told', async () => {
+    const [check] = await judge('{ name: x, type: double, window: { length: 7d, ends: counted_to } }');
+    expect(check).toMatchObject({
+      status: 'fail',
+      weight: 'blocking',
+      rows: 18,
+      value: 3 / 18,
+      details: { unknown: 2, leadHours: 6 },
+    });
+  });
+
+  test('the end may be a column that the transform makes, or one of the features that it leaves out', async () => {
+    const made = 'SELECT id, x, as_of + INTERVAL 3 DAY AS until FROM features';
+    expect(await judge('{ name: x, type: double, window: { length: 7d, ends: until } }', made)).toMatchObject([
+      { status: 'fail', value: 1 },
+    ]);
+    expect(await judge('{ name: x, type: double, window: { length: 7d, ends: counted_to } }', made)).toMatchObject([
+      { status: 'fail', value: 3 / 18 },
+    ]);
+  });
+
+  test('a column that is nowhere is named, with those there are', async () => {
+    expect(await judge('{ name: x, type: double, window: { length: 7d, ends: gone } }')).toMatchObject([
+      {
+        status: 'error',
+        reason: expect.stringMatching(
+          /ends at gone, which is no column of the features; they have id, as_of, x, counted_to/,
+        ),
+      },
+    ]);
+  });
+});
