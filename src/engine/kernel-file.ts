@@ -12,7 +12,7 @@ import type { Signature } from '../domain/signature.ts';
 import type { TreesImage } from './compile-trees.ts';
 
 /** Raise it with every change of the kernels or of what is kept. */
-const FORMAT = 'almanac-trees/1';
+const FORMAT = 'almanac-trees/2';
 const DIGEST_BYTES = 32;
 const FILES_MAX = 32;
 

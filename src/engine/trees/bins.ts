@@ -7,10 +7,11 @@
  * The bit of row r of a 128-row group is bit (r >> 4) of byte (r & 15), the order in which the transposition in gather.ts
  * brings the leaf codes out row by row.
  */
-import { FunctionBody as Body, type FunctionBody, f32, i32, type Local, v128 } from '../wasm/encoder.ts';
+import { FunctionBody, f32, i32, type Local, v128 } from '../wasm/encoder.ts';
 import type { MemoryLayout } from '../wasm/instance.ts';
+import { emitComparisons, fewThresholds } from './compare.ts';
 import { type Condition, floatBelow } from './normalize.ts';
-import { planSearch, type ThresholdSearch, writeSearchTables } from './search.ts';
+import { planSearch, writeSearchTables } from './search.ts';
 
 /** The conditions on one feature, with the places of their bitmaps. */
 export interface FeatureBins {
@@ -98,89 +99,99 @@ export function planBins(conditions: readonly Condition[]): {
   return { features, bitmapOf, bitmapCount };
 }
 
+/**
+ * Rows whose bitmaps lie together: 64 bytes a condition, one cache line, so that the conditions of a tree spread over the
+ * whole first-level cache, and the slots of a feature fit into it.
+ */
+export const stripeGroups: number = 4;
+export const stripeRows: number = stripeGroups * 128;
+export const slotBytes: number = stripeGroups * 16;
+
 export interface BinLayout {
-  /** 128-row groups per block. */
-  readonly groups: number;
   readonly inputs: number;
   readonly scratch: number;
   readonly bitmaps: number;
 }
 
-/** Rows searched side by side: enough to hide the latency of a load. */
-const rowsAtOnce = 4;
+/** Parameters of a function that bins: offsets of a stripe in the inputs and in the bitmaps. */
+export interface Stripe {
+  readonly input: Local;
+  readonly bitmaps: Local;
+}
 
-/** The function that bins one feature, whose column is at `input`, and what writes its tables. */
+/** The function that bins a stripe of one feature, whose column is at `input`, and what writes its tables. */
 export function emitBins(
   memory: MemoryLayout,
   bins: FeatureBins,
   layout: BinLayout & { readonly input: number },
 ): { readonly body: FunctionBody; readonly writeTables: (buffer: ArrayBuffer) => void } {
-  const body = new Body();
-  const search = planSearch(bins.thresholds, memory);
-  emitSlots(body, bins, layout, search);
-  emitBitmaps(body, bins, layout);
-  return { body, writeTables: buffer => writeSearchTables(search, buffer) };
+  const body = new FunctionBody({ parameters: [i32, i32] });
+  const stripe = { input: 0, bitmaps: 1 };
+  const writeTables =
+    bins.thresholds.length <= fewThresholds
+      ? emitComparisons(body, bins, memory, layout, stripe)
+      : emitSearches(body, bins, memory, layout, stripe);
+  emitBitmaps(body, bins, layout, stripe);
+  return { body, writeTables };
 }
 
+/** Rows to an iteration; they share a bit of their bytes. */
+const rowsAtOnce = 16;
+
 /** Sets each row's bit in its slot; NaN has a slot of its own after the last one. */
-function emitSlots(
+function emitSearches(
   body: FunctionBody,
   bins: FeatureBins,
+  memory: MemoryLayout,
   layout: BinLayout & { readonly input: number },
-  search: ThresholdSearch,
-): void {
-  const slotBytes = layout.groups * 16;
+  stripe: Stripe,
+): (buffer: ArrayBuffer) => void {
+  const search = planSearch(bins.thresholds, memory);
   const row = body.local(i32);
-  const address = body.local(i32);
-  const values: Local[] = [];
-  const slots: Local[] = [];
-  for (let lane = 0; lane < rowsAtOnce; lane++) {
-    values.push(body.local(f32));
-    slots.push(body.local(i32));
-  }
+  const bit = body.local(i32);
+  const group = body.local(i32);
   const vector = body.local(v128);
-  const missingSlot = bins.thresholds.length + 1;
-  body.countUp(row, layout.groups * 128, rowsAtOnce, () => {
-    body.get(row).i32(2).op('i32.shl').memory('v128.load', layout.input).set(vector);
-    values.forEach((value, lane) => {
-      body.get(vector).lane('f32x4.extract_lane', lane).set(value);
-    });
-    search.emit(body, vector, values, slots);
-    // Address of the row's byte within a slot: 16 bytes per group.
-    body.get(row).i32(7).op('i32.shr_u').i32(4).op('i32.shl');
-    body.get(row).i32(15).op('i32.and').op('i32.add').set(address);
-    slots.forEach((slot, lane) => {
-      // The search leaves four times the slot, 0 for NaN.
-      const value = values[lane]!;
+  const lanes = [0, 1, 2, 3];
+  const values = lanes.map(() => body.local(f32));
+  const slots = lanes.map(() => body.local(i32));
+  body.countUp(row, stripeRows, rowsAtOnce, () => {
+    body.i32(1).get(row).i32(4).op('i32.shr_u').i32(7).op('i32.and').op('i32.shl').set(bit);
+    body.get(row).i32(7).op('i32.shr_u').i32(4).op('i32.shl').set(group);
+    for (let quad = 0; quad < rowsAtOnce; quad += 4) {
       body
-        .get(value)
-        .get(value)
-        .op('f32.ne')
-        .i32(missingSlot * 4)
-        .op('i32.mul')
-        .get(slot)
-        .op('i32.add');
-      body
-        .i32(Math.log2(slotBytes) - 2)
+        .get(row)
+        .i32(2)
         .op('i32.shl')
-        .get(address)
+        .get(stripe.input)
         .op('i32.add')
-        .tee(slot);
-      body.get(slot).memory('i32.load8_u', layout.scratch + lane);
-      body.i32(1).get(row).i32(4).op('i32.shr_u').i32(7).op('i32.and').op('i32.shl');
-      body.op('i32.or').memory('i32.store8', layout.scratch + lane);
-    });
+        .memory('v128.load', layout.input + quad * 4)
+        .set(vector);
+      for (const lane of lanes) body.get(vector).lane('f32x4.extract_lane', lane).set(values[lane]!);
+      search.emit(body, vector, values, slots);
+      for (const lane of lanes) {
+        const byte = layout.scratch + quad + lane;
+        // The search leaves four times the slot.
+        body
+          .get(slots[lane]!)
+          .i32(Math.log2(slotBytes) - 2)
+          .op('i32.shl')
+          .get(group)
+          .op('i32.add')
+          .tee(slots[lane]!);
+        body.get(slots[lane]!).memory('i32.load8_u', byte).get(bit).op('i32.or').memory('i32.store8', byte);
+      }
+    }
   });
+  return buffer => writeSearchTables(search, buffer);
 }
 
 /** Running ORs from slots to bitmaps; clears the slots for the next feature on the way. */
-function emitBitmaps(body: FunctionBody, bins: FeatureBins, layout: BinLayout): void {
-  const slotBytes = layout.groups * 16;
+function emitBitmaps(body: FunctionBody, bins: FeatureBins, layout: BinLayout, stripe: Stripe): void {
   const count = bins.thresholds.length;
   const zero = body.local(v128);
   const missing: Local[] = [];
   const sums: Local[] = [];
-  for (let group = 0; group < layout.groups; group++) {
+  for (let group = 0; group < stripeGroups; group++) {
     missing.push(body.local(v128));
     sums.push(body.local(v128));
     body
@@ -199,9 +210,9 @@ function emitBitmaps(body: FunctionBody, bins: FeatureBins, layout: BinLayout): 
   const bitmapOffset = body.local(i32);
   for (const run of runsOfSlots(bins)) {
     const bitmapsPerSlot = (run.plain ? 1 : 0) + (run.missing ? 1 : 0);
-    body.i32(0).set(bitmapOffset);
+    body.get(stripe.bitmaps).set(bitmapOffset);
     body.countUp(slotOffset, (run.end - run.start) * slotBytes, slotBytes, () => {
-      for (let group = 0; group < layout.groups; group++) {
+      for (let group = 0; group < stripeGroups; group++) {
         const source = layout.scratch + run.start * slotBytes + group * 16;
         const target = layout.bitmaps + run.bitmap * slotBytes + group * 16;
         const sum = sums[group]!;
@@ -220,7 +231,7 @@ function emitBitmaps(body: FunctionBody, bins: FeatureBins, layout: BinLayout): 
         .set(bitmapOffset);
     });
   }
-  emitSets(body, bins, layout, missing);
+  emitSets(body, bins, layout, stripe, missing);
 }
 
 /** Stretches of slots whose bitmaps repeat in one pattern, so that a loop can write them. */
@@ -243,17 +254,23 @@ function runsOfSlots(bins: FeatureBins) {
   return runs;
 }
 
-function emitSets(body: FunctionBody, bins: FeatureBins, layout: BinLayout, missing: readonly Local[]): void {
-  const slotBytes = layout.groups * 16;
+/** Sets from the bitmaps of their members; `missing` are the bitmaps of NaN, one a group. */
+function emitSets(
+  body: FunctionBody,
+  bins: FeatureBins,
+  layout: BinLayout,
+  stripe: Stripe,
+  missing: readonly Local[],
+): void {
   for (const set of bins.sets) {
-    for (let group = 0; group < layout.groups; group++) {
+    for (let group = 0; group < stripeGroups; group++) {
       const at = (bitmap: number) => layout.bitmaps + bitmap * slotBytes + group * 16;
-      body.i32(0);
+      body.get(stripe.bitmaps);
       if (set.missing) body.get(missing[group]!);
       else body.bytes16(0);
       for (const { upTo, below } of set.ranges) {
-        body.i32(0).memory('v128.load', at(upTo));
-        if (below >= 0) body.i32(0).memory('v128.load', at(below)).op('v128.andnot');
+        body.get(stripe.bitmaps).memory('v128.load', at(upTo));
+        if (below >= 0) body.get(stripe.bitmaps).memory('v128.load', at(below)).op('v128.andnot');
         body.op('v128.or');
       }
       body.memory('v128.store', at(set.bitmap));

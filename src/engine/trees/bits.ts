@@ -8,42 +8,37 @@
  */
 import { FunctionBody, i32, ModuleBuilder } from '../wasm/encoder.ts';
 import { MemoryLayout, pageBytes } from '../wasm/instance.ts';
-import { emitBins, planBins } from './bins.ts';
+import { emitBins, planBins, slotBytes, stripeGroups, stripeRows } from './bins.ts';
 import type { TreeEnsemble } from './ensemble.ts';
 import { startValue } from './finish.ts';
 import { type CodeLayout, emitGather, emitTranspose } from './gather.ts';
 import { type KernelImage, leafWeight } from './kernel.ts';
-import { assignLeafCodes, MuxEmitter } from './mux.ts';
+import { assignLeafCodes, emitTree, type MuxPlan, planMux } from './mux.ts';
 import type { NormalizedTrees } from './normalize.ts';
 
 /** Trees whose codes are transposed and summed together. */
 const batchTrees = 8;
-/** Trees to one function: the compiler's time grows faster than a function does. */
-const functionTrees = 4;
+/** Trees to one function: code that stays in the first-level cache from one group of rows to the next. */
+const functionTrees = 2;
+/** 128-row groups per block: generated code is fetched once a block. */
+const groups = 8;
 const leavesMax = 256;
 /** Beyond it the bitmaps leave every cache and the other kernel is faster. */
 const bitmapBytesMax = 16 * 2 ** 20;
 /** Generated code is compiled in a child process at load; this is about two seconds. */
 const branchesMax = 400_000;
 
-export interface BitsOptions {
-  /** 128-row groups per block, a power of two. */
-  readonly groups?: number;
-}
-
 /** Compiles the kernel, or says why it does not suit these trees. */
 export function compileBits(
   ensemble: TreeEnsemble,
   trees: NormalizedTrees,
-  options: BitsOptions = {},
 ): KernelImage | { readonly refused: string } {
-  const groups = options.groups ?? 8;
   const blockRows = groups * 128;
-  const slotBytes = groups * 16;
+  const stripes = groups / stripeGroups;
   const { features, bitmapOf, bitmapCount } = planBins(trees.conditions);
   const leavesLargest = trees.roots.reduce((most, root) => Math.max(most, trees.leafCount[root]!), 1);
   if (leavesLargest > leavesMax) return { refused: `a tree has ${leavesLargest} leaves, more than ${leavesMax}` };
-  if (bitmapCount * slotBytes > bitmapBytesMax) return { refused: `${bitmapCount} distinct conditions` };
+  if (bitmapCount * groups * 16 > bitmapBytesMax) return { refused: `${bitmapCount} distinct conditions` };
   const branches = trees.leaves.length - trees.roots.length;
   if (branches > branchesMax) return { refused: `${branches} branches, more than ${branchesMax}` };
 
@@ -53,11 +48,12 @@ export function compileBits(
   const layout: BlockLayout = {
     groups,
     codeBits,
-    slotBytes,
+    stripes,
+    stripeBytes: bitmapCount * slotBytes,
     inputs: memory.reserve(features.length * blockRows * 4),
     scratch: memory.reserve((most + 2) * slotBytes),
-    bitmaps: memory.reserve(bitmapCount * slotBytes),
-    planes: memory.reserve(batchTrees * 8 * slotBytes),
+    bitmaps: memory.reserve(bitmapCount * groups * 16),
+    planes: memory.reserve(batchTrees * blockRows),
     codes: memory.reserve(batchTrees * blockRows),
     sums: memory.reserve(ensemble.targets * blockRows * 4),
   };
@@ -71,10 +67,15 @@ export function compileBits(
   });
   const transpose = loops.add(emitTranspose(layout));
   const codes = new Uint8Array(trees.condition.length);
-  for (const root of trees.roots) assignLeafCodes(trees, root, codeBits, codes);
+  const nodes = trees.condition.length;
+  const plan = { always: new Uint8Array(nodes), ever: new Uint8Array(nodes), inverted: new Uint8Array(nodes) };
+  for (const root of trees.roots) {
+    assignLeafCodes(trees, root, codeBits, codes);
+    planMux(trees, root, codes, plan);
+  }
   const batches = planBatches({ ensemble, trees, layout, memory, blockRows });
   for (const batch of batches) for (const gather of batch.gathers) loops.add(gather);
-  const circuits = emitCircuits({ trees, codes, bitmapOf, layout, loops, bins: bins.length, transpose, batches });
+  const circuits = emitCircuits({ trees, plan, bitmapOf, layout, loops, bins: bins.length, transpose, batches });
 
   const buffer = new ArrayBuffer(memory.pages * pageBytes);
   for (const { writeTables } of bins) writeTables(buffer);
@@ -98,7 +99,9 @@ export function compileBits(
 }
 
 interface BlockLayout extends CodeLayout {
-  readonly slotBytes: number;
+  readonly stripes: number;
+  /** Bitmaps of one stripe. */
+  readonly stripeBytes: number;
   readonly inputs: number;
   readonly scratch: number;
   readonly bitmaps: number;
@@ -180,10 +183,13 @@ function planBatches(parts: {
   return batches;
 }
 
+/** Of a function with mux networks: offsets of a 128-row group in the bitmaps and in the planes. */
+const circuitParameters = { bitmaps: 0, planes: 1 } as const;
+
 /** The mux networks, and `run`, which calls everything in turn. */
 function emitCircuits(parts: {
   readonly trees: NormalizedTrees;
-  readonly codes: Uint8Array;
+  readonly plan: MuxPlan;
   readonly bitmapOf: Int32Array;
   readonly layout: BlockLayout;
   readonly loops: Loops;
@@ -192,25 +198,34 @@ function emitCircuits(parts: {
   readonly transpose: number;
   readonly batches: readonly Batch[];
 }): ModuleBuilder {
-  const { trees, codes, bitmapOf, layout, loops, transpose, batches } = parts;
+  const { trees, plan, bitmapOf, layout, loops, transpose, batches } = parts;
   const module = new ModuleBuilder();
   loops.importInto(module);
   const run = new FunctionBody();
-  for (let bin = 0; bin < parts.bins; bin++) run.call(bin);
+  for (let stripe = 0; stripe < layout.stripes; stripe++) {
+    for (let bin = 0; bin < parts.bins; bin++)
+      run
+        .i32(stripe * stripeRows * 4)
+        .i32(stripe * layout.stripeBytes)
+        .call(bin);
+  }
   let gather = transpose + 1;
   for (const { roots, gathers } of batches) {
     for (let from = 0; from < roots.length; from += functionTrees) {
-      const body = new FunctionBody();
-      const emitter = new MuxEmitter(body);
-      const group = body.local(i32);
+      const body = new FunctionBody({ parameters: [i32, i32] });
       for (let place = from; place < Math.min(from + functionTrees, roots.length); place++) {
-        const planes = layout.planes + place * 8 * layout.slotBytes;
-        body.countUp(group, layout.slotBytes, 16, () => {
-          const tree = { trees, root: roots[place]!, codes, bitmapOf };
-          emitter.emitTree(tree, group, { ...layout, planes });
-        });
+        const planes = layout.planes + place * layout.groups * 128;
+        emitTree(body, { trees, root: roots[place]!, bitmapOf, ...plan }, circuitParameters, { ...layout, planes });
       }
-      run.call(module.add(body));
+      const circuit = module.add(body);
+      for (let group = 0; group < layout.groups; group++) {
+        const stripe = Math.floor(group / stripeGroups);
+        const bitmaps = stripe * layout.stripeBytes + (group % stripeGroups) * 16;
+        run
+          .i32(bitmaps)
+          .i32(group * 128)
+          .call(circuit);
+      }
     }
     run.i32(roots.length).call(transpose);
     for (let index = 0; index < gathers.length; index++) run.call(gather++);

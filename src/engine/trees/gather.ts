@@ -12,7 +12,10 @@ export interface CodeLayout {
   /** 6 (then codes come out multiplied by four) or 8. */
   readonly codeBits: number;
   readonly groups: number;
-  /** Planes of tree i of a batch start at `planes + i * 8 * groups * 16`, its codes at `codes + i * groups * 128`. */
+  /**
+   * For each tree of a batch and each group of it: its planes at `planes`, 16 bytes each and room for eight, and the codes
+   * of its rows at `codes`.
+   */
   readonly planes: number;
   readonly codes: number;
 }
@@ -21,11 +24,8 @@ export interface CodeLayout {
 export function emitTranspose(layout: CodeLayout): FunctionBody {
   const body = new FunctionBody({ parameters: [i32] });
   const treeCount = 0;
-  const slotBytes = layout.groups * 16;
-  const tree = body.local(i32);
-  const group = body.local(i32);
-  const source = body.local(i32);
-  const target = body.local(i32);
+  const offset = body.local(i32);
+  const end = body.local(i32);
   const swap = body.local(v128);
   const masks = new Map<number, Local>();
   for (const [distance, mask] of [
@@ -39,23 +39,17 @@ export function emitTranspose(layout: CodeLayout): FunctionBody {
   const registers = Array.from({ length: 8 }, () => body.local(v128));
   // Six planes go to bits 2 … 7, so that a code is already a byte offset into a table of float32.
   const shift = 8 - layout.codeBits;
-  body.i32(0).set(tree).open('loop');
   body
-    .get(tree)
-    .i32(8 * slotBytes)
-    .op('i32.mul')
-    .set(source);
-  body
-    .get(tree)
+    .get(treeCount)
     .i32(layout.groups * 128)
     .op('i32.mul')
-    .set(target);
-  body.countUp(group, layout.groups, 1, () => {
+    .set(end);
+  body.whileBelow(offset, end, () => {
     const filled = registers.map((_, index) => index >= shift);
     for (let plane = 0; plane < layout.codeBits; plane++) {
       body
-        .get(source)
-        .memory('v128.load', layout.planes + plane * slotBytes)
+        .get(offset)
+        .memory('v128.load', layout.planes + plane * 16)
         .set(registers[plane + shift]!);
     }
     for (const distance of [4, 2, 1]) {
@@ -71,14 +65,12 @@ export function emitTranspose(layout: CodeLayout): FunctionBody {
     }
     registers.forEach((register, index) => {
       body
-        .get(target)
+        .get(offset)
         .get(register)
         .memory('v128.store', layout.codes + index * 16);
     });
-    body.get(source).i32(16).op('i32.add').set(source);
-    body.get(target).i32(128).op('i32.add').set(target);
+    body.get(offset).i32(128).op('i32.add').set(offset);
   });
-  body.get(tree).i32(1).op('i32.add').tee(tree).get(treeCount).op('i32.lt_u').branchIf(0).op('end');
   return body;
 }
 

@@ -4,8 +4,13 @@
  * Every leaf gets a code of 6 or 8 bits. From the leaves up, each branch merges the codes of its two sides bit by bit:
  * plane = condition ? true plane : false plane, 128 rows at a time. Where both sides are constant in a bit, the multiplexer
  * shrinks to nothing, a copy of the condition, an and, an or; the codes are chosen so that this happens often.
+ *
+ * Planes are computed one after the other as expressions on the operand stack, without local variables: V8's baseline
+ * compiler has eight vector registers, and all planes of a tree at once would spend most instructions on spilling them. A
+ * condition is loaded again for every plane, from the first-level cache.
  */
-import { type FunctionBody, type Local, v128 } from '../wasm/encoder.ts';
+import type { FunctionBody, Local } from '../wasm/encoder.ts';
+import { slotBytes } from './bins.ts';
 import type { NormalizedTrees } from './normalize.ts';
 
 interface CodeBlock {
@@ -77,112 +82,110 @@ function splitBlock(free: CodeBlock[], index: number, bits: number, upper: boole
   return block;
 }
 
-/** A bit-plane: a local variable, or the same bit for all rows. Plain numbers, as a model has millions of them. */
-type Plane = Local | typeof zeros | typeof ones;
-const zeros = -2;
-const ones = -1;
+/** The bits in which the leaf codes below each node agree, and how its planes are computed. */
+export interface MuxPlan {
+  /** Per node: bits set in the codes of all leaves below, and bits set in any. */
+  readonly always: Uint8Array;
+  readonly ever: Uint8Array;
+  /** Per node: bits whose plane is computed inverted, which saves the negations an inverted multiplexer would need. */
+  readonly inverted: Uint8Array;
+}
+
+/** Plans one tree, and inverts its leaf codes where its planes come out inverted. */
+export function planMux(trees: NormalizedTrees, root: number, codes: Uint8Array, plan: MuxPlan): void {
+  const { always, ever, inverted } = plan;
+  const visit = (node: number): void => {
+    if (trees.condition[node]! < 0) {
+      always[node] = codes[node]!;
+      ever[node] = codes[node]!;
+      return;
+    }
+    const yes = trees.whenTrue[node]!;
+    const no = trees.whenFalse[node]!;
+    visit(yes);
+    visit(no);
+    always[node] = always[yes]! & always[no]!;
+    ever[node] = ever[yes]! | ever[no]!;
+    // Where the false side is constant, the plane is inverted so that it is constantly 0: an and does for the rest.
+    const varying = always[no]! ^ ever[no]!;
+    inverted[node] = ((varying & inverted[no]!) | (~varying & always[no]!)) & (always[node]! ^ ever[node]!);
+  };
+  visit(root);
+  const start = trees.leafStart[root]!;
+  for (const leaf of trees.leaves.subarray(start, start + trees.leafCount[root]!)) codes[leaf]! ^= inverted[root]!;
+}
 
 export interface MuxLayout {
   readonly codeBits: number;
-  readonly slotBytes: number;
   readonly bitmaps: number;
-  /** Where the planes of this tree go, `slotBytes` apart. */
+  /** Where the planes of this tree go, one after the other. */
   readonly planes: number;
 }
 
-export interface MuxTree {
+/** Local variables with the offsets of a 128-row group. */
+export interface MuxGroup {
+  readonly bitmaps: Local;
+  readonly planes: Local;
+}
+
+export interface MuxTree extends MuxPlan {
   readonly trees: NormalizedTrees;
   readonly root: number;
-  /** Per leaf. */
-  readonly codes: Uint8Array;
   readonly bitmapOf: Int32Array;
 }
 
-/** Emits trees into one function body; vector locals are used again and again. */
-export class MuxEmitter {
-  readonly #body: FunctionBody;
-  readonly #free: Local[] = [];
-
-  constructor(body: FunctionBody) {
-    this.#body = body;
-  }
-
-  /** Code for one tree and the 128-row group at byte offset `group`. */
-  emitTree(tree: MuxTree, group: Local, layout: MuxLayout): void {
-    const planes = this.#emitNode(tree, tree.root, group, layout);
-    planes.forEach((plane, bit) => {
-      this.#body.get(group);
-      if (plane < 0) this.#body.bytes16(plane === ones ? 0xff : 0);
-      else {
-        this.#body.get(plane);
-        this.#free.push(plane);
-      }
-      this.#body.memory('v128.store', layout.planes + bit * layout.slotBytes);
-    });
-  }
-
-  /** The planes of a subtree; which of them are locals is known only now. */
-  #emitNode(tree: MuxTree, node: number, group: Local, layout: MuxLayout): Plane[] {
-    const { trees } = tree;
-    const condition = trees.condition[node]!;
-    if (condition < 0) return planesOfLeaf(tree.codes[node]!, layout.codeBits);
-    const yes = trees.whenTrue[node]!;
-    const no = trees.whenFalse[node]!;
-    // The deeper side first: fewer planes are alive at once.
-    const yesFirst = trees.height[yes]! >= trees.height[no]!;
-    const first = this.#emitNode(tree, yesFirst ? yes : no, group, layout);
-    const second = this.#emitNode(tree, yesFirst ? no : yes, group, layout);
-    const whenTrue = yesFirst ? first : second;
-    const whenFalse = yesFirst ? second : first;
-
-    const mask = this.#take();
-    const bitmap = layout.bitmaps + tree.bitmapOf[condition]! * layout.slotBytes;
-    this.#body.get(group).memory('v128.load', bitmap).set(mask);
-    for (let bit = 0; bit < whenTrue.length; bit++) {
-      whenTrue[bit] = this.#merge(whenTrue[bit]!, whenFalse[bit]!, mask);
-    }
-    this.#free.push(mask);
-    return whenTrue;
-  }
-
-  /** mask ? yes : no, in the fewest operations; the locals of both sides are used up. */
-  #merge(yes: Plane, no: Plane, mask: Local): Plane {
-    const body = this.#body;
-    if (yes < 0 && no < 0) {
-      if (yes === no) return yes;
-      const local = this.#take();
-      body.get(mask);
-      if (yes === zeros) body.op('v128.not');
-      body.set(local);
-      return local;
-    }
-    if (yes < 0) {
-      // 1: no | mask; 0: no & ~mask.
-      body
-        .get(no)
-        .get(mask)
-        .op(yes === ones ? 'v128.or' : 'v128.andnot')
-        .set(no);
-      return no;
-    }
-    if (no < 0) {
-      // 0: yes & mask; 1: yes | ~mask, which is ~(mask & ~yes).
-      if (no === zeros) body.get(yes).get(mask).op('v128.and').set(yes);
-      else body.get(mask).get(yes).op('v128.andnot').op('v128.not').set(yes);
-      return yes;
-    }
-    body.get(yes).get(no).get(mask).op('v128.bitselect').set(yes);
-    this.#free.push(no);
-    return yes;
-  }
-
-  #take(): Local {
-    return this.#free.pop() ?? this.#body.local(v128);
+/** Code for one tree and one 128-row group. */
+export function emitTree(body: FunctionBody, tree: MuxTree, group: MuxGroup, layout: MuxLayout): void {
+  const { root, always, ever } = tree;
+  for (let plane = 0; plane < layout.codeBits; plane++) {
+    const bit = 1 << plane;
+    body.get(group.planes);
+    if (((always[root]! ^ ever[root]!) & bit) !== 0) emitNode(body, { ...tree, ...layout, group, bit }, root);
+    // Such a plane is not inverted; see planMux.
+    else body.bytes16((always[root]! & bit) === 0 ? 0 : 0xff);
+    body.memory('v128.store', layout.planes + plane * 16);
   }
 }
 
-function planesOfLeaf(code: number, codeBits: number): Plane[] {
-  const planes: Plane[] = [];
-  for (let bit = 0; bit < codeBits; bit++) planes.push((code >> bit) & 1 ? ones : zeros);
-  return planes;
+interface Plane extends MuxTree, MuxLayout {
+  readonly group: MuxGroup;
+  readonly bit: number;
+}
+
+/** Leaves one bit of the codes below a branch on the stack, inverted where the plan says so; it varies among them. */
+function emitNode(body: FunctionBody, plane: Plane, node: number): void {
+  const { trees, always, ever, inverted, bit } = plane;
+  const yes = trees.whenTrue[node]!;
+  const no = trees.whenFalse[node]!;
+  const yesVaries = ((always[yes]! ^ ever[yes]!) & bit) !== 0;
+  const noVaries = ((always[no]! ^ ever[no]!) & bit) !== 0;
+  if (!noVaries) {
+    // The false side is 0 by the choice of the sign, so the true side is masked, or it is 1 and the mask is all.
+    if (!yesVaries) emitMask(body, plane, node);
+    else if (((inverted[yes]! ^ inverted[node]!) & bit) === 0) {
+      emitNode(body, plane, yes);
+      emitMask(body, plane, node);
+      body.op('v128.and');
+    } else {
+      emitMask(body, plane, node);
+      emitNode(body, plane, yes);
+      body.op('v128.andnot');
+    }
+    return;
+  }
+  if (yesVaries) {
+    emitNode(body, plane, yes);
+    if (((inverted[yes]! ^ inverted[node]!) & bit) !== 0) body.op('v128.not');
+    emitNode(body, plane, no);
+    emitMask(body, plane, node);
+    body.op('v128.bitselect');
+    return;
+  }
+  emitNode(body, plane, no);
+  emitMask(body, plane, node);
+  body.op(((always[yes]! ^ inverted[node]!) & bit) === 0 ? 'v128.andnot' : 'v128.or');
+}
+
+function emitMask(body: FunctionBody, { trees, bitmapOf, bitmaps, group }: Plane, node: number): void {
+  body.get(group.bitmaps).memory('v128.load', bitmaps + bitmapOf[trees.condition[node]!]! * slotBytes);
 }

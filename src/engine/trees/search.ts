@@ -4,12 +4,16 @@
  * A binary search without branches takes log2(thresholds) dependent loads. A table in front of it takes most of them away:
  * the value's bucket on an even grid says how many thresholds lie in the buckets before, and only the thresholds of its own
  * bucket are left to search. The bucket of a value and of a threshold are computed with the same float32 operations, which
- * never decrease, so a threshold in an earlier bucket is certainly smaller: the answer is exact.
+ * never decrease, so a threshold in an earlier bucket is certainly smaller: the answer is exact. NaN has a bucket of its
+ * own after the last one.
  */
 import { type FunctionBody, type Local, v128 } from '../wasm/encoder.ts';
 import type { MemoryLayout } from '../wasm/instance.ts';
 
 const { fround } = Math;
+
+/** Added to a float below 2^22, it leaves the nearest whole number in the lowest bits. */
+const wholePart = 2 ** 23;
 
 export interface ThresholdSearch {
   readonly thresholds: Float32Array;
@@ -17,7 +21,10 @@ export interface ThresholdSearch {
   readonly address: number;
   readonly paddedCount: number;
   readonly buckets: BucketTable | null;
-  /** Leaves four times the number of thresholds below each value; 0 for NaN. `vector` holds the same four values. */
+  /**
+   * Leaves four times the number of thresholds below each of four values in `slots`; for NaN, as if there were one more
+   * threshold and it above that. `vector` and `values` hold the values.
+   */
   emit(body: FunctionBody, vector: Local, values: readonly Local[], slots: readonly Local[]): void;
 }
 
@@ -25,7 +32,8 @@ interface BucketTable {
   readonly address: number;
   readonly low: number;
   readonly scale: number;
-  /** Per bucket: thresholds in the buckets before it. */
+  readonly bucketCount: number;
+  /** Per bucket: thresholds in the buckets before it; last the slot of NaN. */
   readonly starts: Uint16Array;
   /** Most thresholds in one bucket. */
   readonly occupancy: number;
@@ -34,8 +42,9 @@ interface BucketTable {
 export function planSearch(thresholds: Float32Array, memory: MemoryLayout): ThresholdSearch {
   const table = planBuckets(thresholds, memory);
   const inBucket = table === null ? thresholds.length : table.occupancy;
-  const steps = Math.ceil(Math.log2(inBucket + 1));
-  const paddedCount = thresholds.length + (1 << steps);
+  const steps = stepsOf(inBucket);
+  const missingSlot = thresholds.length + 1;
+  const paddedCount = missingSlot + (1 << steps);
   const address = memory.reserve(paddedCount * 4);
   return {
     thresholds,
@@ -43,8 +52,9 @@ export function planSearch(thresholds: Float32Array, memory: MemoryLayout): Thre
     paddedCount,
     buckets: table,
     emit(body, vector, values, slots) {
-      if (table === null) for (const slot of slots) body.i32(0).set(slot);
+      if (table === null) emitMissing(body, values, slots, missingSlot);
       else emitBuckets(body, table, vector, slots);
+      // Nothing is below NaN, so its slot stays.
       for (let step = steps - 1; step >= 0; step--) {
         const probe = address + ((1 << step) - 1) * 4;
         slots.forEach((slot, lane) => {
@@ -96,31 +106,51 @@ function fillBuckets(
   if (!Number.isFinite(scale) || scale === 0) return null;
   const counts = new Uint16Array(bucketCount);
   for (const threshold of thresholds) counts[bucketOf(threshold, low, scale, bucketCount)]!++;
-  const starts = new Uint16Array(bucketCount);
+  const starts = new Uint16Array(bucketCount + 1);
   for (let bucket = 1; bucket < bucketCount; bucket++) starts[bucket] = starts[bucket - 1]! + counts[bucket - 1]!;
-  return { low, scale, starts, occupancy: Math.max(...counts) };
+  starts[bucketCount] = thresholds.length + 1;
+  return { low, scale, bucketCount, starts, occupancy: Math.max(...counts) };
 }
 
 /** As `emitBuckets` does it. */
 function bucketOf(value: number, low: number, scale: number, bucketCount: number): number {
   const position = fround(fround(value - low) * scale);
-  return Math.trunc(Math.min(Math.max(position, 0), bucketCount - 1));
+  return fround(Math.min(Math.max(position, 0), bucketCount - 1) + wholePart) - wholePart;
 }
 
 function emitBuckets(body: FunctionBody, table: BucketTable, vector: Local, slots: readonly Local[]): void {
+  const { address, low, scale, bucketCount } = table;
   const position = body.local(v128);
-  body.get(vector).f32(table.low).op('f32x4.splat').op('f32x4.sub');
-  body.f32(table.scale).op('f32x4.splat').op('f32x4.mul');
+  const splat = (value: number) => body.f32(value).op('f32x4.splat');
+  // pmin(a, b) is a unless b is below it, so NaN stays in the first two and becomes the last bucket in the third.
+  splat(bucketCount).get(vector);
+  splat(low).op('f32x4.sub');
+  splat(scale).op('f32x4.mul');
+  splat(bucketCount - 1).op('f32x4.pmin');
+  splat(0).op('f32x4.pmax').op('f32x4.pmin');
+  splat(wholePart).op('f32x4.add');
+  // Two bytes an entry.
+  body.i32(1).op('i32x4.shl');
   body
-    .bytes16(0)
-    .op('f32x4.max')
-    .f32(table.starts.length - 1)
-    .op('f32x4.splat')
-    .op('f32x4.min');
-  // NaN becomes bucket 0, where every comparison fails and the count stays 0.
-  body.op('i32x4.trunc_sat_f32x4_s').set(position);
+    .i32(4 * bucketCount - 1)
+    .op('i32x4.splat')
+    .op('v128.and')
+    .set(position);
   slots.forEach((slot, lane) => {
-    body.get(position).lane('i32x4.extract_lane', lane).i32(1).op('i32.shl');
-    body.memory('i32.load16_u', table.address).set(slot);
+    body.get(position).lane('i32x4.extract_lane', lane).memory('i32.load16_u', address).set(slot);
+  });
+}
+
+/** Without a table the search starts at 0, and NaN, which passes no threshold, beyond the last. */
+function emitMissing(body: FunctionBody, values: readonly Local[], slots: readonly Local[], missingSlot: number): void {
+  slots.forEach((slot, lane) => {
+    const value = values[lane]!;
+    body
+      .get(value)
+      .get(value)
+      .op('f32.ne')
+      .i32(missingSlot * 4)
+      .op('i32.mul')
+      .set(slot);
   });
 }

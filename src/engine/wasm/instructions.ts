@@ -77,6 +77,8 @@ export const opcodes = {
   'v128.or': 0x100 + 80,
   'v128.xor': 0x100 + 81,
   'v128.bitselect': 0x100 + 82,
+  'i8x16.narrow_i16x8_s': 0x100 + 101,
+  'i16x8.narrow_i32x4_s': 0x100 + 133,
   'i32x4.shl': 0x100 + 171,
   'i32x4.shr_s': 0x100 + 172,
   'i32x4.shr_u': 0x100 + 173,

@@ -4,7 +4,15 @@ import { describe, expect, test } from 'vitest';
 import { compileEnsemble, openScorer, type ScorerImage } from '../../../src/engine/trees/compile.ts';
 import { ensembleOf, type TreeEnsemble, type TreeNode } from '../../../src/engine/trees/ensemble.ts';
 import { interpretTrees } from '../../../src/engine/trees/interpret.ts';
-import { type EnsembleShape, edgeColumns, numbersFrom, randomEnsemble, seeds } from './random-ensembles.ts';
+import {
+  type EnsembleShape,
+  edgeColumns,
+  manyThresholds,
+  numbersFrom,
+  randomEnsemble,
+  scatteredThresholds,
+  seeds,
+} from './random-ensembles.ts';
 
 const kernels = ['bits', 'flat', 'measured'] as const;
 
@@ -34,6 +42,8 @@ const shapes: Readonly<Record<string, EnsembleShape>> = {
   'the smallest weight': { aggregate: 'MIN', targets: 2 },
   'the largest weight': { aggregate: 'MAX', baseValues: true },
   softmax: { targets: 4, postTransform: 'SOFTMAX' },
+  'many thresholds on a feature': { features: 2, thresholds: manyThresholds, members: true },
+  'thresholds far apart': { features: 2, thresholds: scatteredThresholds },
   'codes of eight bits': { depthMax: 8, treesMax: 12, modes: ['BRANCH_LEQ'] },
 };
 

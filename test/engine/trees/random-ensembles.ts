@@ -29,7 +29,17 @@ const thresholds = [
   Number.NEGATIVE_INFINITY,
 ];
 
+/** Enough of them on one feature to be searched, not compared one by one; on a grid, edges included. */
+export const manyThresholds: readonly number[] = [
+  ...thresholds.filter(value => value !== 1e30),
+  ...Array.from({ length: 80 }, (_, index) => Math.fround(index / 7 - 4)),
+];
+
+/** The same, but over a range so wide that no grid tells them apart. */
+export const scatteredThresholds: readonly number[] = [...manyThresholds, 1e30, -1e30];
+
 export interface EnsembleShape {
+  readonly thresholds?: readonly number[];
   readonly features?: number;
   readonly targets?: number;
   readonly treesMax?: number;
@@ -79,7 +89,7 @@ export function randomEnsemble(seed: number, shape: EnsembleShape = {}): TreeEns
       const members = Array.from({ length: 1 + Math.floor(random() * 6) }, () => Math.floor(random() * 10) - 1);
       return { mode: 'BRANCH_MEMBER', members, ...branch };
     }
-    return { mode: pick(shape.modes ?? modes), threshold: pick(thresholds), ...branch };
+    return { mode: pick(shape.modes ?? modes), threshold: pick(shape.thresholds ?? thresholds), ...branch };
   };
   const trees = Array.from({ length: 1 + Math.floor(random() * (shape.treesMax ?? 20)) }, () =>
     tree(Math.floor(random() * ((shape.depthMax ?? 6) + 1))),
