@@ -80,7 +80,11 @@ function ratiosOf(result: Backtest, full: boolean): Ratio[] {
           ratio(`${name}, against 95 % of ${result.random.schedules} random schedules`, policy, chance),
         ]
       : []),
-    share(`${result.model}: windows without an alarm on a shuffled copy`, 1 - alarms / windows, 0.99),
+    share(
+      `${result.model}: windows without an alarm on ${result.shuffled.copies} shuffled copies`,
+      1 - alarms / windows,
+      0.99,
+    ),
   ];
 }
 
@@ -109,7 +113,7 @@ function notesOf(result: Backtest): string[] {
     `${model}: policy ${show(policy.meanQuality)} with ${policy.retrainings.length} retrainings, never ${show(never.meanQuality)}, every window ${show(everyWindow.meanQuality)} (${everyWindow.retrainings.length})`,
     `${model}: calendar by phase ${show(Math.min(...qualities))} to ${show(Math.max(...qualities))}; best dates in hindsight ${show(oracle.meanQuality)} (${oracle.search})`,
     `${model}: above ${show(100 * (random.shareBelowPolicy ?? 0))} % of the random schedules; delays in windows ${result.detectionDelays.join(' ') || 'none'}`,
-    `${model}: shuffled rows gave ${shuffled.alarms} alarms and ${shuffled.retrainings} retrainings in ${shuffled.windows} windows`,
+    `${model}: ${shuffled.copies} shuffled copies gave ${shuffled.alarms} alarms and ${shuffled.retrainings} retrainings in ${shuffled.windows} windows`,
     ...result.alternatives.map(
       other =>
         `${model}, ${other.name}: ${show(other.meanQuality)} with ${other.retrainings.length} retrainings, ${other.alarms} windows with alarms`,

@@ -45,6 +45,8 @@ export interface BacktestOptions extends ReplayPlan {
   readonly probe: Learner | null;
   /** Random schedules with as many dates as the policy used; 200 by default. */
   readonly randomSchedules?: number;
+  /** Copies of the rows in random order; by default as many as give two hundred windows, at most five. */
+  readonly shuffledCopies?: number;
   /** Further thresholds to replay the policy with. */
   readonly alternatives?: readonly { readonly name: string; readonly definition: Policy }[];
   /** Window in which the world is known to have changed: delays are counted from it. */
@@ -53,7 +55,7 @@ export interface BacktestOptions extends ReplayPlan {
 }
 
 export interface BacktestProgress {
-  readonly stage: 'policy' | 'schedules' | 'thresholds' | 'shuffled copy';
+  readonly stage: 'policy' | 'schedules' | 'thresholds' | 'shuffled copies';
   readonly done: number;
   readonly total: number;
 }
@@ -89,8 +91,16 @@ export interface Backtest {
    * window in which a champion's interval lies below the one of its first window.
    */
   readonly detectionDelays: readonly number[];
-  /** The same rows in random order: every alarm is false. */
-  readonly shuffled: { readonly windows: number; readonly alarms: number; readonly retrainings: number };
+  /**
+   * The same rows in random order: every alarm is false. A training there may still pay, when it learns from more rows than
+   * the champion did.
+   */
+  readonly shuffled: {
+    readonly copies: number;
+    readonly windows: number;
+    readonly alarms: number;
+    readonly retrainings: number;
+  };
   readonly alternatives: readonly (Outcome & { readonly name: string; readonly alarms: number })[];
 }
 
@@ -121,7 +131,7 @@ export async function runBacktest(options: BacktestOptions): Promise<Backtest> {
     const other = await models.replay({ ...options, definition }, () => undefined);
     alternatives.push({ name, ...outcome(other.retrainings), alarms: alarmsOf(other) });
   }
-  const shuffled = await replayShuffled(options, onWindow('shuffled copy'));
+  const shuffled = await replayShuffled(options, (done, of) => report('shuffled copies', done, of));
   return {
     schema: 'backtest/1',
     model: options.definition.model,
@@ -140,11 +150,7 @@ export async function runBacktest(options: BacktestOptions): Promise<Backtest> {
     },
     oracle: { ...outcome(bestSchedule(table, count)), search: 'exact dynamic program over all sets of as many dates' },
     detectionDelays: options.changedAt === undefined ? delaysOf(replay) : delaysFrom(replay, options.changedAt),
-    shuffled: {
-      windows: shuffled.windows.length,
-      alarms: alarmsOf(shuffled),
-      retrainings: shuffled.retrainings.length + shuffled.refused.length,
-    },
+    shuffled,
     alternatives,
   };
 }
@@ -212,16 +218,37 @@ class Models {
   }
 }
 
-async function replayShuffled(options: BacktestOptions, onWindow: (window: number) => void): Promise<Replay> {
-  const rows = options.history.labels.length;
+/** One copy of a short history has too few windows to tell one alarm in a hundred from three. */
+const shuffledWindowsWanted = 200;
+const shuffledCopiesMax = 5;
+
+async function replayShuffled(
+  options: BacktestOptions,
+  onCopy: (done: number, total: number) => void,
+): Promise<Backtest['shuffled']> {
+  const each = options.windows.length - firstWindow(options);
+  const copies = options.shuffledCopies ?? Math.min(shuffledCopiesMax, Math.ceil(shuffledWindowsWanted / each));
   const random = createRandom(options.seed);
-  const order = Uint32Array.from({ length: rows }, (_, row) => row);
-  for (let row = rows - 1; row > 0; row--) {
+  let [windows, alarms, retrainings] = [0, 0, 0];
+  for (let copy = 0; copy < copies; copy++) {
+    onCopy(copy, copies);
+    const shuffled = { ...options, history: reorderHistory(options.history, randomOrder(options, random)) };
+    const replay = await new Models(shuffled).replay(shuffled, () => undefined);
+    windows += replay.windows.length;
+    alarms += alarmsOf(replay);
+    retrainings += replay.retrainings.length + replay.refused.length;
+  }
+  return { copies, windows, alarms, retrainings };
+}
+
+/** Of the rows in the windows: what lies behind the last one is another time, and none of the policy's business. */
+function randomOrder({ windows }: BacktestOptions, random: { below(limit: number): number }): Uint32Array {
+  const order = Uint32Array.from({ length: windows.at(-1)?.to ?? 0 }, (_, row) => row);
+  for (let row = order.length - 1; row > 0; row--) {
     const other = random.below(row + 1);
     [order[row], order[other]] = [order[other]!, order[row]!];
   }
-  const shuffled = { ...options, history: reorderHistory(options.history, order) };
-  return new Models(shuffled).replay(shuffled, onWindow);
+  return order;
 }
 
 function alarmsOf(replay: Replay): number {

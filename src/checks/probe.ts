@@ -27,12 +27,14 @@ export interface ProbeInput {
   readonly seed: number;
 }
 
-/** Of the interval, two-sided. Every cohort is looked at, so one in two hundred may be called behind by chance. */
+/** Of the interval, two-sided. Every cohort is looked at: one in two hundred of those at the margin may be called behind it. */
 const confidence = 0.99;
 
 /**
- * `behind_probe` warns when the champion is behind by more than the margin in this cohort and certain to be behind at all.
- * The trigger of the same name (`domain/decision.ts`) pools the newest cohorts.
+ * `behind_probe` warns when the champion is certain to be behind by more than the margin. That it is certain to be behind at
+ * all would prove no change: another learner, more rows or luckier ones put a probe ahead also in a world that stands still,
+ * and that much is what the margin grants. The trigger of the same name (`domain/decision.ts`) asks another question, whether
+ * a training would pay, and pools the newest cohorts.
  */
 export function judgeProbe(input: ProbeInput): CheckResult[] {
   return judgeTable('behind_probe', () => judge(input));
@@ -61,13 +63,12 @@ function judge(input: ProbeInput): Finding {
     return { ...base, status: 'insufficient', reason: `${metric} of champion and probe: ${found.reason}` };
   }
   const { value, low, high, champion, challenger } = found.value;
-  const isBehind = value > input.margin && low > 0;
   return {
     ...base,
     // Seen from the champion: negative is behind.
     value: -value,
     interval: [-high, -low] as const,
-    status: isBehind ? 'warn' : 'pass',
+    status: low > input.margin ? 'warn' : 'pass',
     details: { metric, champion, probe: challenger },
     reason:
       `${metric} ${plain(champion)} against ${plain(challenger)} of ${input.probe} on the same ${rows} rows: ` +

@@ -8,7 +8,7 @@ export interface BacktestVerdict {
   readonly reasons: readonly string[];
 }
 
-/** On a shuffled copy every alarm is false; more than this share of windows and nobody will read them. */
+/** On shuffled copies every alarm is false; more than this share of windows and nobody will read them. */
 const falseAlarmsMax = 0.01;
 
 /** A policy is worth having if it beats the calendar with as many retrainings, and stays quiet where nothing changes. */
@@ -17,7 +17,7 @@ export function verdictOf({ policy, calendar, shuffled }: Backtest): BacktestVer
   const allowed = Math.max(1, Math.floor(falseAlarmsMax * shuffled.windows));
   if (shuffled.alarms > allowed)
     reasons.push(
-      `${shuffled.alarms} of ${shuffled.windows} windows of a shuffled copy raise an alarm, ${allowed} allowed`,
+      `${shuffled.alarms} of ${shuffled.windows} windows of shuffled copies raise an alarm, ${allowed} allowed`,
     );
   const mean = meanOf(calendar.map(({ meanQuality }) => meanQuality));
   if (mean !== null && policy.meanQuality <= mean)
@@ -62,7 +62,7 @@ export function backtestLines(result: Backtest, verdict: BacktestVerdict): reado
       ? 'the policy never retrained'
       : `above ${Math.round(100 * chance)} % of ${result.random.schedules} random schedules with as many dates`,
     `delays in windows: ${result.detectionDelays.join(', ') || 'none'}; trainings after which the champion stayed: ${policy.refused.length}`,
-    `shuffled copy: ${result.shuffled.alarms} false alarms and ${result.shuffled.retrainings} trainings in ${result.shuffled.windows} windows`,
+    `shuffled copies (${result.shuffled.copies}): ${result.shuffled.alarms} false alarms and ${result.shuffled.retrainings} trainings in ${result.shuffled.windows} windows`,
     '',
     ...plotLines(windows, metric),
     '',

@@ -137,7 +137,7 @@ projectCommand('backtest', 'replay the retraining policy over the labelled histo
   .argument('<model>')
   .option('--from <date>', 'first partition')
   .option('--to <date>', 'last partition')
-  .option('--seed <n>', "for the random schedules and the shuffled copy (default: the definition's)")
+  .option('--seed <n>', "for the random schedules and the shuffled copies (default: the definition's)")
   .action(async (model, options) => (await import('./backtest.ts')).backtest(model, options));
 
 const quarantine = program.command('quarantine').description('rows that broke a rule of the contract');

@@ -59,6 +59,7 @@ test('says what the policy would have done, as a document and for people', { tim
   expect(dates.length).toBeGreaterThan(0);
   expect(dates[0] > '2025-02-01').toBe(true);
   expect(result.policy.meanQuality).toBeGreaterThan(result.never.meanQuality);
+  expect(result.shuffled).toMatchObject({ copies: 5, windows: 95 });
   expect(result.shuffled.alarms).toBeLessThanOrEqual(1);
   expect(result.alternatives.map(({ name }: { name: string }) => name)).toContain('monitor.quality.min 0.550');
 

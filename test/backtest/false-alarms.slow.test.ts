@@ -1,0 +1,77 @@
+/**
+ * Many shuffled copies of the seeded streams, with a champion that has learned too much by heart: a probe of fewer trees is
+ * ahead of it in most windows, and nothing changes. A rule that asks only whether the probe is ahead alarmed in a third of them.
+ */
+import { expect, test } from 'vitest';
+import { probeRows, type ReplayPlan, replayPolicy, trainingRows, windowRows } from '../../src/backtest/replay.ts';
+import { makeStream, type StreamKind } from '../../src/backtest/streams.ts';
+import { reorderHistory } from '../../src/backtest/table.ts';
+import { evenWindows } from '../../src/backtest/windows.ts';
+import { createRandom } from '../../src/stats/random.ts';
+import { builtinLearner, probeLearner } from '../../src/trainers/learner.ts';
+import { contractOf, numericColumn } from '../checks/support/monitoring.ts';
+
+const shape = { windows: 25, rowsPerWindow: 600, changeAt: 12 };
+const parameters = { trees: 150, max_leaves: 31 };
+
+function shuffledPlan(kind: StreamKind, seed: number): ReplayPlan {
+  const history = makeStream({ kind, seed, ...shape });
+  const random = createRandom(seed);
+  const order = Uint32Array.from(history.labels.keys());
+  for (let row = order.length - 1; row > 0; row--) {
+    const other = random.below(row + 1);
+    [order[row], order[other]] = [order[other]!, order[row]!];
+  }
+  const { rowsPerWindow } = shape;
+  return {
+    history: reorderHistory(history, order),
+    windows: evenWindows({ rows: order.length, windowRows: rowsPerWindow, windowDays: 7, start: '2026-01-05' }),
+    contract: contractOf(history.columns.map(({ name }) => numericColumn(name))),
+    definition: {
+      model: 'stream',
+      monitor: {
+        windowDays: 7,
+        drift: { metric: 'psi', warn: 0.1, alert: 0.25, persistence: { k: 1, n: 1 }, minRows: 100 },
+        quality: { metric: 'auc', min: null, minRows: 100 },
+      },
+      retrain: {
+        when: [{ kind: 'behind_probe', margin: 0.02 }],
+        cooldownDays: 14,
+        budget: { runs: 4, days: 90 },
+        minNewLabels: 300,
+      },
+    },
+    windowDays: 7,
+    firstTraining: 4,
+    trainingWindows: 8,
+    holdoutWindows: 0,
+    gate: null,
+    labelLag: 0,
+    seed,
+  };
+}
+
+/** Windows, and those with an alarm. */
+async function alarmsIn(plan: ReplayPlan): Promise<{ windows: number; alarms: number }> {
+  const learner = builtinLearner('gbdt', parameters, 1);
+  const probe = probeLearner('gbdt', parameters, 1);
+  const models = new Map<number, ReturnType<typeof learner.fit>>();
+  const { windows } = await replayPolicy(plan, {
+    scores: async (trainedBefore, window) => {
+      const model = models.get(trainedBefore) ?? learner.fit(trainingRows(plan, trainedBefore));
+      models.set(trainedBefore, model);
+      return (await model).score(windowRows(plan, window));
+    },
+    probe: async window => (await probe.fit(probeRows(plan, window))).score(windowRows(plan, window)),
+  });
+  return { windows: windows.length, alarms: windows.filter(({ alarm }) => alarm).length };
+}
+
+test('of the windows of twenty shuffled copies at most one in a hundred raises an alarm', async () => {
+  const found: { readonly windows: number; readonly alarms: number }[] = [];
+  for (const kind of ['no_drift', 'step'] as const)
+    for (let seed = 1; seed <= 10; seed++) found.push(await alarmsIn(shuffledPlan(kind, seed)));
+  const sum = (of: 'windows' | 'alarms') => found.reduce((total, one) => total + one[of], 0);
+  expect(sum('windows')).toBe(420);
+  expect(sum('alarms'), JSON.stringify(found)).toBeLessThanOrEqual(4);
+}, 600_000);
