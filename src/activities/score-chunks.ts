@@ -199,7 +199,8 @@ async function modelToScore(
   definition: ModelDefinition,
   { version, bundle, part }: ScoringPlan['versions'][number],
 ): Promise<ModelToScore> {
-  return { version, ...(await modelFiles(services, bundle)), scorer: definition.score.scorer, part };
+  const { scorer: recorded } = await services.catalog.version(definition.model, version);
+  return { version, ...(await modelFiles(services, bundle)), scorer: definition.score.scorer, recorded, part };
 }
 
 export function sumOf(chunks: readonly ChunkRecord[], field: 'rowsRead' | 'rowsScored' | 'rowsQuarantined'): number {

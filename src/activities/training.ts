@@ -8,13 +8,15 @@ import { promisify } from 'node:util';
 import { childEnvironment } from '../config/environment.ts';
 import { featureColumns } from '../domain/contract.ts';
 import type { ModelDefinition, TrainerChoice } from '../domain/definition.ts';
+import type { ScorerRecord } from '../domain/model-version.ts';
 import type { Profile } from '../domain/profile.ts';
 import { mergeProfiles } from '../domain/profile-merge.ts';
 import type { Run } from '../domain/run.ts';
 import { batchRows } from '../domain/scoring.ts';
 import type { Signature } from '../domain/signature.ts';
 import { EngineFault, isPermanent } from '../engine/fault.ts';
-import type { LabelSource } from '../engine/job.ts';
+import type { LabelSource, ScorerUsed } from '../engine/job.ts';
+import { TREE_COMPILER } from '../engine/kernel-file.ts';
 import { identifier, rowShareSql } from '../engine/sql.ts';
 import { canonicalJson } from '../storage/digest.ts';
 import { trainByCommand } from '../trainers/command.ts';
@@ -68,7 +70,7 @@ async function trainVersion(
   });
   const bundleFolder = await writeBundle(folder, definition, trained);
   const bundle = await catalog.putBundle(bundleFolder);
-  const profile = await referenceProfile(services, input, { definition, trained, folder }, work);
+  const { profile, scorer } = await scoreHoldout(services, input, { definition, trained, folder }, work);
 
   const run: Run = {
     ...about,
@@ -90,6 +92,7 @@ async function trainVersion(
     baseline: input.data.baseline,
     snapshots: about.snapshots,
     metrics: trained.metrics,
+    ...(scorer === null ? {} : { scorer }),
   });
   return { version: version.number, bundle, run: input.run, metrics: version.metrics };
 }
@@ -265,18 +268,19 @@ async function writeBundle(folder: string, definition: ModelDefinition, trained:
 
 /**
  * What later windows are compared with: columns as in the training set, predictions as on the held-out days. Predictions
- * for the rows a model has learned from are too sure of themselves.
+ * for the rows a model has learned from are too sure of themselves. What scored them is what will score the version.
  */
-async function referenceProfile(
+async function scoreHoldout(
   services: Services,
   input: TrainInput,
   { definition, trained, folder }: { definition: ModelDefinition; trained: Learned; folder: string },
   work: Work,
-): Promise<string> {
+): Promise<{ readonly profile: string; readonly scorer: ScorerRecord | null }> {
   const { catalog, engine } = services;
   const baseline = await fetchedBaseline(services, input.data.baseline);
   const partitions = await labelledPartitions(services, { ...input, side: 'holdout', folder }, work);
   const profiles: Profile[] = [];
+  let used: ScorerUsed | undefined;
   for (const { partition, inputs, rows, tables, labels } of partitions) {
     const outputFolder = join(folder, `holdout-${partition}`);
     await mkdir(outputFolder, { recursive: true });
@@ -302,11 +306,15 @@ async function referenceProfile(
       },
       { deadlineMs: trainMs, signal: work.signal },
     );
+    used = receipt.scorers[0];
     if (receipt.profile !== null) profiles.push(JSON.parse(await readFile(receipt.profile, 'utf8')) as Profile);
   }
   const training = await catalog.profile(input.data.profile);
   const score = profiles.length === 0 ? null : mergeProfiles(profiles).score;
-  return await catalog.putProfile({ ...training, score });
+  const profile = await catalog.putProfile({ ...training, score });
+  if (used === undefined) return { profile, scorer: null };
+  const { scorer, reason, compared = null } = used;
+  return { profile, scorer: { scorer, reason, compared, compiler: TREE_COMPILER } };
 }
 
 /** The transform, and, when rows are held out instead of days, only those rows of it. */

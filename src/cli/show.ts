@@ -103,12 +103,13 @@ export async function versions(model: string, options: ListOptions): Promise<voi
   const found = last(await catalog.versions(model), options);
   show(options.json, { model, champion, versions: found }, document =>
     tableLines(
-      ['version', 'role', 'run', 'metrics', 'registered'],
+      ['version', 'role', 'run', 'metrics', 'scorer', 'registered'],
       document.versions.map(version => [
         `v${version.number}`,
         version.number === champion ? 'champion' : null,
         version.run,
         metricText(version.metrics),
+        version.scorer?.scorer ?? null,
         version.registeredAt.slice(0, 16).replace('T', ' '),
       ]),
     ),

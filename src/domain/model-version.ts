@@ -23,6 +23,26 @@ export interface ModelVersion {
   /** Digests of the snapshots it was trained on. */
   readonly snapshots: Readonly<Record<string, string>>;
   readonly metrics: Readonly<Record<string, number | null>>;
+  /** What scores it, as found when it was registered; absent for older versions. */
+  readonly scorer?: ScorerRecord;
   /** ISO, UTC. */
   readonly registeredAt: string;
+}
+
+/** Rows scored by compiled trees and by ONNX Runtime, and how much they differed at most. */
+export interface ScorerComparison {
+  readonly rows: number;
+  readonly largestDifference: number;
+  /** 1e-6 × max(1, largest |output|). */
+  readonly tolerance: number;
+}
+
+/** The outcome of the comparison at registration; scoring follows it instead of comparing again. */
+export interface ScorerRecord {
+  readonly scorer: 'trees' | 'onnxruntime';
+  readonly reason: string;
+  /** Null where there were no trees to compare. */
+  readonly compared: ScorerComparison | null;
+  /** The compiler of the trees; for those of another one it does not hold. */
+  readonly compiler: string;
 }

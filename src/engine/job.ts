@@ -3,6 +3,7 @@
  * scratch folder. Every path is absolute and inside that folder (or an input folder the pool made readable).
  */
 import type { Contract, ContractColumn } from '../domain/contract.ts';
+import type { ScorerComparison, ScorerRecord } from '../domain/model-version.ts';
 import type { Signature } from '../domain/signature.ts';
 import type { ModelSummary } from '../onnx/read.ts';
 
@@ -23,6 +24,8 @@ export interface ModelToScore {
   readonly onnx: string;
   readonly signature: Signature;
   readonly scorer: 'auto' | 'onnxruntime';
+  /** What `auto` was found to mean for the version, if anybody has looked. */
+  readonly recorded?: ScorerRecord | undefined;
   /** Served: its predictions are the output. Shadow: written to a file of its own. Share: served for a fraction of keys. */
   readonly part:
     | { readonly kind: 'champion' }
@@ -82,6 +85,8 @@ export interface ScorerUsed {
   readonly version: number;
   readonly scorer: 'trees' | 'onnxruntime';
   readonly reason: string;
+  /** What decided between compiled trees and ONNX Runtime, where both were tried. */
+  readonly compared?: ScorerComparison | null;
   /** Execution provider → number of graph nodes it ran. */
   readonly providers: Readonly<Record<string, number>>;
   /** The operators of each provider, where they were observed in a run. */

@@ -8,19 +8,20 @@ import { mkdir, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/p
 import { cpus } from 'node:os';
 import { join } from 'node:path';
 import { deserialize, serialize } from 'node:v8';
+import type { ScorerComparison } from '../domain/model-version.ts';
 import type { Signature } from '../domain/signature.ts';
 import type { TreesImage } from './compile-trees.ts';
 
 /** Raise it with every change of the kernels or of what is kept. */
-const FORMAT = 'almanac-trees/2';
+export const TREE_COMPILER: string = 'almanac-trees/3';
 const DIGEST_BYTES = 32;
 const FILES_MAX = 32;
 
 export interface KernelFile {
   readonly image: TreesImage;
-  /** What the gate found when the model was first loaded; empty when only input rows could decide. */
-  readonly gate: string;
-  /** Rows of some input that were scored by both. */
+  /** What the gate found when the model was first loaded, and on rows of an input; null before any. */
+  readonly compared: ScorerComparison | null;
+  /** Rows of some input among them. */
   readonly inputRows: number;
 }
 
@@ -32,7 +33,7 @@ export class KernelStore {
   constructor(folder: string, model: Uint8Array, signature: Signature) {
     const machine = `${process.arch} ${cpus()[0]?.model ?? ''} ${process.versions.v8}`;
     const key = createHash('sha256')
-      .update(`${FORMAT} ${machine} ${JSON.stringify(signature)}\0`)
+      .update(`${TREE_COMPILER} ${machine} ${JSON.stringify(signature)}\0`)
       .update(model);
     this.#folder = folder;
     this.#path = join(folder, `${key.digest('hex')}.trees`);

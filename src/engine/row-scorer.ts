@@ -72,10 +72,10 @@ export class RowScorer {
     const batchRows = Math.min(job.batchRows, vectorRows);
     const served: Scorer[] = [];
     const shadows: Shadow[] = [];
-    for (const { version, onnx, signature, scorer: wanted, part } of order) {
+    for (const { version, onnx, signature, scorer: wanted, recorded, part } of order) {
       const { contract, device, provider = 'cuda' } = job;
       const scorer = await loadScorer({
-        ...{ version, onnx, signature, scorer: wanted, contract, args, device, provider, scratch, kernels },
+        ...{ version, onnx, signature, scorer: wanted, recorded, contract, args, device, provider, scratch, kernels },
         rowsMax: batchRows,
         batchRows: job.batchRows,
       });

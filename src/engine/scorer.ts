@@ -3,6 +3,7 @@ import { randomUUID } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Contract } from '../domain/contract.ts';
+import type { ScorerComparison, ScorerRecord } from '../domain/model-version.ts';
 import type { OutputTensor, Signature, TensorType } from '../domain/signature.ts';
 import { type OnnxModel, readModel } from '../onnx/read.ts';
 import type { ArgumentList } from './arguments.ts';
@@ -17,7 +18,16 @@ import { type KernelFile, KernelStore } from './kernel-file.ts';
 import { cachedModel } from './model-cache.ts';
 import { OnnxSession, type OnnxTensor } from './onnx-session.ts';
 import { type FilledTensor, type Layout, TensorFiller } from './tensors.ts';
-import { compareOnInput, type LoadedTrees, loadTrees, reopenTrees, treeFeatures } from './tree-scorer.ts';
+import {
+  compareOnInput,
+  describe,
+  INPUT_GATE_ROWS,
+  type LoadedTrees,
+  loadTrees,
+  recordFor,
+  reopenTrees,
+  treeFeatures,
+} from './tree-scorer.ts';
 import type { Vectors } from './vectors.ts';
 
 export type Numbers = Float32Array | Float64Array;
@@ -47,6 +57,8 @@ export interface ScorerOptions {
   /** Rows per call that the job asks for; more than `rowsMax` need a queue. */
   readonly batchRows: number;
   readonly scorer: 'auto' | 'onnxruntime';
+  /** Of the version; see `ModelToScore`. */
+  readonly recorded?: ScorerRecord | undefined;
   readonly device: ScoreChunkJob['device'];
   readonly provider: GpuProvider;
   readonly scratch: string;
@@ -75,7 +87,7 @@ export type ScorerFolders = Pick<ScorerOptions, 'scratch' | 'kernels'>;
 
 function cached(options: ModelOptions, label: string): ReturnType<typeof loadModel> {
   const { scorer, device, provider, batchRows } = options;
-  const form = `${scorer} ${device} ${provider} ${batchRows}`;
+  const form = `${scorer} ${JSON.stringify(recordFor(options.recorded))} ${device} ${provider} ${batchRows}`;
   return cachedModel(options.onnx, form, () => loadModel(options, label));
 }
 
@@ -97,8 +109,9 @@ interface LoadedSession {
   readonly session: OnnxSession;
   readonly layout: Layout;
   readonly providers: ScorerUsed['providers'];
-  /** Why ONNX Runtime serves the model. */
+  /** Why ONNX Runtime serves the model, and the comparison that decided it, if there was one. */
   readonly reason: string;
+  readonly compared: ScorerComparison | null;
   close(): void;
 }
 
@@ -119,9 +132,11 @@ async function loadModel(options: ModelOptions, label: string): Promise<LoadedTr
   const bytes = options.model?.bytes ?? (await readFile(onnx));
   const store = kernels === undefined ? null : new KernelStore(kernels, bytes, signature);
   const keep = async (file: KernelFile) => store?.write(file);
-  if (scorer === 'auto' && device !== 'require') {
+  const recorded = recordFor(options.recorded);
+  const maySkipRuntime = scorer === 'auto' && recorded?.scorer !== 'onnxruntime';
+  if (maySkipRuntime && device !== 'require') {
     const kept = (await store?.read()) ?? null;
-    if (kept !== null) return reopenTrees(kept, { open: () => OnnxSession.load(bytes, label), keep });
+    if (kept !== null) return reopenTrees(kept, { open: () => OnnxSession.load(bytes, label), keep, recorded });
   }
   const session = OnnxSession.load(bytes, label);
   assertSignature(session, signature, label);
@@ -132,14 +147,14 @@ async function loadModel(options: ModelOptions, label: string): Promise<LoadedTr
     assertGpuHasOperators(nodes, label, provider);
     return batchesOf(await demandGpu(gpuModel(options, bytes, label)), `on ${provider}, as required`);
   }
-  const trees =
-    scorer === 'onnxruntime'
-      ? ({ kind: 'fallback', reason: 'demanded' } as const)
-      : await loadTrees(model, signature, {
-          reference: session,
-          output: predictionOutput(signature, label).name,
-          keep,
-        });
+  const trees = maySkipRuntime
+    ? await loadTrees(model, signature, {
+        reference: session,
+        output: predictionOutput(signature, label).name,
+        keep,
+        recorded,
+      })
+    : ({ kind: 'fallback', ...runtimeByChoice(scorer, recorded) } as const);
   if (trees.kind === 'trees') return trees;
 
   const gpu = device === 'prefer' ? await openOnGpu(gpuModel(options, bytes, label)) : null;
@@ -155,9 +170,16 @@ async function loadModel(options: ModelOptions, label: string): Promise<LoadedTr
   }
   const providers = { CPUExecutionProvider: nodes.length };
   const columns = scorer === 'onnxruntime' ? null : columnMajorModel(bytes);
-  if (columns === null) return sessionOf(session, 'rows', providers, reason);
+  const why = { providers, reason, compared: trees.compared ?? null };
+  if (columns === null) return sessionOf(session, 'rows', why);
   session.close();
-  return sessionOf(OnnxSession.load(columns, label), 'columns', providers, reason);
+  return sessionOf(OnnxSession.load(columns, label), 'columns', why);
+}
+
+/** Why ONNX Runtime serves a model whose trees are not even compiled. */
+function runtimeByChoice(scorer: ModelOptions['scorer'], recorded: ScorerRecord | null) {
+  if (scorer === 'onnxruntime' || recorded === null) return { reason: 'demanded' };
+  return { reason: `recorded at registration: ${recorded.reason}`, compared: recorded.compared };
 }
 
 function gpuModel(options: ModelOptions, model: Uint8Array, label: string): GpuModel {
@@ -184,10 +206,9 @@ function batchesOf(session: BatchSession, reason: string): LoadedBatches {
 function sessionOf(
   session: OnnxSession,
   layout: Layout,
-  providers: ScorerUsed['providers'],
-  reason: string,
+  why: Pick<LoadedSession, 'providers' | 'reason' | 'compared'>,
 ): LoadedSession {
-  return { kind: 'session', session, layout, providers, reason, close: () => session.close() };
+  return { kind: 'session', session, layout, ...why, close: () => session.close() };
 }
 
 function onnxScorer(options: ScorerOptions, loaded: LoadedSession, label: string): Scorer {
@@ -202,6 +223,7 @@ function onnxScorer(options: ScorerOptions, loaded: LoadedSession, label: string
       version,
       scorer: 'onnxruntime',
       reason: loaded.reason,
+      compared: loaded.compared,
       providers: loaded.providers,
     }),
   };
@@ -264,9 +286,6 @@ function feedsOf(
   return feeds;
 }
 
-/** How many rows of the input are scored by both before the trees are trusted with the rest. */
-const INPUT_GATE_ROWS = 1_024;
-
 /**
  * The first rows of the first input go through ONNX Runtime too. A difference there makes ONNX Runtime serve the model: it
  * is found before any row is written.
@@ -291,7 +310,7 @@ function treeScorer(options: ScorerOptions, loaded: LoadedTrees, label: string):
     const data = scores.subarray(0, rows * loaded.trees.width);
     return predictionsOf({ data, dims: [rows, loaded.trees.width] }, output, signature, rows, label);
   };
-  const gate = loaded.input;
+  const { gate } = loaded;
   return {
     version,
     signature,
@@ -299,28 +318,28 @@ function treeScorer(options: ScorerOptions, loaded: LoadedTrees, label: string):
     score(vectors, from, to) {
       if (gate.refusal !== null) return scoreByRuntime(vectors, from, to);
       const ours = byTrees(vectors, from, to);
-      if (gate.rows >= INPUT_GATE_ROWS) return ours;
-      const end = Math.min(to, from + INPUT_GATE_ROWS - gate.rows);
-      const { isEqual, difference, tolerance } = compareOnInput(ours, scoreByRuntime(vectors, from, end));
-      gate.rows += end - from;
-      if (isEqual) return ours;
-      gate.refusal = `the compiled trees differ by ${difference} on the first rows of the input, allowed are ${tolerance}`;
+      if (gate.isRecorded || gate.inputRows >= INPUT_GATE_ROWS) return ours;
+      const end = Math.min(to, from + INPUT_GATE_ROWS - gate.inputRows);
+      if (compareOnInput(gate, end - from, { ours, reference: scoreByRuntime(vectors, from, end) })) return ours;
       return scoreByRuntime(vectors, from, to);
     },
     async settle() {
-      if (gate.rows < INPUT_GATE_ROWS || gate.refusal !== null || gate.keep === null) return;
-      await gate.keep(gate.rows);
+      if (gate.inputRows < INPUT_GATE_ROWS || gate.refusal !== null || gate.keep === null) return;
+      await gate.keep();
       gate.keep = null;
     },
     used() {
-      if (gate.refusal !== null) return { version, scorer: 'onnxruntime', reason: gate.refusal, providers: {} };
+      const { compared, refusal } = gate;
+      if (refusal !== null) return { version, scorer: 'onnxruntime', reason: refusal, compared, providers: {} };
       const { large } = loaded.trees.kernels;
-      const found = [loaded.gate, `equal on ${gate.rows} rows of an input`].filter(text => text !== '').join('; ');
+      const found = compared === null ? 'on no rows yet' : describe(compared);
+      const when = gate.isRecorded ? 'compared with ONNX Runtime at registration' : 'compared with ONNX Runtime';
       const where = options.device === 'prefer' ? '; on the CPU, where compiled trees are faster than on a GPU' : '';
       return {
         version,
         scorer: 'trees',
-        reason: `${large} kernel, compared with ONNX Runtime: ${found}${where}`,
+        reason: `${large} kernel, ${when}: ${found}${where}`,
+        compared,
         providers: {},
       };
     },

@@ -3,10 +3,11 @@
  * the model is compiled, and on the first rows of an input before any of them is written. Otherwise ONNX Runtime serves
  * the model, and the receipt says why. What passed is kept with the kernel, and not compared again.
  */
+import type { ScorerComparison, ScorerRecord } from '../domain/model-version.ts';
 import type { Signature } from '../domain/signature.ts';
 import type { OnnxModel } from '../onnx/read.ts';
 import { type CompiledTrees, compileTrees, type OpenTrees, openTrees } from './compile-trees.ts';
-import type { KernelFile } from './kernel-file.ts';
+import { type KernelFile, TREE_COMPILER } from './kernel-file.ts';
 import { OnnxSession, type OnnxTensor } from './onnx-session.ts';
 import type { FilledTensor } from './tensors.ts';
 import { checkParity, type FeatureRows, type ParityReport, paritySamples } from './trees/parity.ts';
@@ -18,25 +19,37 @@ export interface LoadedTrees {
   readonly prefix: { readonly session: OnnxSession; readonly output: string } | null;
   /** The whole model in ONNX Runtime: what the trees are compared with. */
   readonly reference: () => OnnxSession;
-  /** What the gate found when the trees were compiled; empty when only input rows can decide. */
-  readonly gate: string;
-  readonly input: InputGate;
+  readonly gate: ParityGate;
   close(): void;
 }
 
-/** The comparison on rows of an input, which goes on while they are scored. */
-export interface InputGate {
-  /** So many rows were scored by both. */
-  rows: number;
+/** The comparison with ONNX Runtime: when the trees are compiled, then on rows of an input while they are scored. */
+export interface ParityGate {
+  compared: ScorerComparison | null;
+  /** Whether it was made when the version was registered, so that nothing is left to compare. */
+  readonly isRecorded: boolean;
+  /** So many rows of an input were scored by both. */
+  inputRows: number;
   /** Why ONNX Runtime serves the model after all. */
   refusal: string | null;
   /** Keeps the outcome, so that no other process compares again; null when it is kept. */
-  keep: ((inputRows: number) => Promise<void>) | null;
+  keep: (() => Promise<void>) | null;
 }
 
-export type TreesOrReason = LoadedTrees | { readonly kind: 'fallback'; readonly reason: string };
+export type TreesOrReason =
+  | LoadedTrees
+  | { readonly kind: 'fallback'; readonly reason: string; readonly compared?: ScorerComparison };
 
+/** Rows of each kind that are compared when trees are compiled. */
 const GATE_ROWS = 512;
+/** How many rows of the input are scored by both before the trees are trusted with the rest. */
+export const INPUT_GATE_ROWS = 1_024;
+
+/** What was recorded at registration, if it holds for the trees this build compiles. */
+export function recordFor(recorded: ScorerRecord | undefined): ScorerRecord | null {
+  if (recorded?.compiler !== TREE_COMPILER || recorded.compared === null) return null;
+  return recorded.scorer === 'onnxruntime' || recorded.compared.rows >= INPUT_GATE_ROWS ? recorded : null;
+}
 
 /** Compiles and judges the trees of a model. The caller has checked the signature and keeps `reference` on a fallback. */
 export async function loadTrees(
@@ -46,15 +59,16 @@ export async function loadTrees(
     readonly reference: OnnxSession;
     readonly output: string;
     readonly keep: (file: KernelFile) => Promise<void>;
+    readonly recorded: ScorerRecord | null;
   },
 ): Promise<TreesOrReason> {
-  const { reference, output } = parts;
+  const { reference, output, recorded } = parts;
   const trees = compileTrees(model, output);
   if (trees.kind === 'fallback') return trees;
   const prefix = prefixOf(trees);
   const isPlain = prefix === null && signature.inputs.every(input => input.type === 'float32');
-  let gate = '';
-  if (isPlain) {
+  let compared = recorded?.compared ?? null;
+  if (isPlain && recorded === null) {
     const report = await checkParity({
       width: trees.width,
       samples: paritySamples(trees.ensemble, GATE_ROWS),
@@ -62,12 +76,12 @@ export async function loadTrees(
       reference: sample => scoreSample({ trees, reference, output }, sample),
     });
     if (report.verdict === 'different') {
-      return { kind: 'fallback', reason: `the compiled trees differ from ONNX Runtime: ${describe(report)}` };
+      const reason = `the compiled trees differ from ONNX Runtime: ${describe(report)}${whereOf(report)}`;
+      return { kind: 'fallback', reason, compared: comparisonOf(report) };
     }
-    gate = describe(report);
+    compared = comparisonOf(report);
   }
-  const keep = (inputRows: number) => parts.keep({ image: trees.image, gate, inputRows });
-  await keep(0);
+  await parts.keep({ image: trees.image, compared, inputRows: 0 });
   const { source, features, width, kernels, score } = trees;
   return {
     kind: 'trees',
@@ -75,8 +89,7 @@ export async function loadTrees(
     trees: { source, features, width, kernels, score },
     prefix,
     reference: () => reference,
-    gate,
-    input: { rows: 0, refusal: null, keep },
+    gate: gateOf({ image: trees.image, compared, inputRows: 0 }, parts),
     close: () => {
       reference.close();
       prefix?.session.close();
@@ -87,7 +100,11 @@ export async function loadTrees(
 /** Trees that were compiled and compared before; ONNX Runtime loads the model only if an input is to be compared. */
 export function reopenTrees(
   file: KernelFile,
-  parts: { readonly open: () => OnnxSession; readonly keep: (file: KernelFile) => Promise<void> },
+  parts: {
+    readonly open: () => OnnxSession;
+    readonly keep: (file: KernelFile) => Promise<void>;
+    readonly recorded: ScorerRecord | null;
+  },
 ): LoadedTrees {
   const trees = openTrees(file.image);
   const prefix = prefixOf(trees);
@@ -100,17 +117,29 @@ export function reopenTrees(
       session ??= parts.open();
       return session;
     },
-    gate: file.gate,
-    input: {
-      rows: file.inputRows,
-      refusal: null,
-      keep: file.inputRows === 0 ? inputRows => parts.keep({ ...file, inputRows }) : null,
-    },
+    gate: gateOf(file, parts),
     close: () => {
       session?.close();
       prefix?.session.close();
     },
   };
+}
+
+function gateOf(
+  file: KernelFile,
+  { keep, recorded }: { readonly keep: (file: KernelFile) => Promise<void>; readonly recorded: ScorerRecord | null },
+): ParityGate {
+  const gate: ParityGate = {
+    compared: recorded?.compared ?? file.compared,
+    isRecorded: recorded !== null,
+    inputRows: file.inputRows,
+    refusal: null,
+    keep: null,
+  };
+  if (file.inputRows === 0 && recorded === null) {
+    gate.keep = () => keep({ ...file, compared: gate.compared, inputRows: gate.inputRows });
+  }
+  return gate;
 }
 
 function prefixOf({ source }: OpenTrees): LoadedTrees['prefix'] {
@@ -145,8 +174,27 @@ export function treeFeatures(
 
 export type Feeds = (session: OnnxSession) => Readonly<Record<string, OnnxTensor>>;
 
-/** The largest difference on rows of the input, and what is allowed: 1e-6 × max(1, largest |output|). */
-export function compareOnInput(ours: ArrayLike<number>, reference: ArrayLike<number>) {
+/** Adds so many rows of an input to what a gate has compared; says whether they are equal. */
+export function compareOnInput(
+  gate: ParityGate,
+  rows: number,
+  { ours, reference }: { readonly ours: ArrayLike<number>; readonly reference: ArrayLike<number> },
+): boolean {
+  const found = differenceOf(ours, reference);
+  gate.inputRows += rows;
+  gate.compared = {
+    rows: (gate.compared?.rows ?? 0) + rows,
+    largestDifference: Math.max(gate.compared?.largestDifference ?? 0, found.largestDifference),
+    tolerance: Math.max(gate.compared?.tolerance ?? 0, found.tolerance),
+  };
+  const isEqual = found.largestDifference <= found.tolerance;
+  if (!isEqual)
+    gate.refusal = `the compiled trees differ from ONNX Runtime on the first rows of the input: ${describe(gate.compared)}`;
+  return isEqual;
+}
+
+/** The largest difference, and what is allowed: 1e-6 × max(1, largest |output|). */
+function differenceOf(ours: ArrayLike<number>, reference: ArrayLike<number>) {
   let largest = 0;
   let difference = 0;
   for (let index = 0; index < reference.length; index++) {
@@ -157,17 +205,20 @@ export function compareOnInput(ours: ArrayLike<number>, reference: ArrayLike<num
     difference = Math.max(difference, Number.isNaN(size) ? Number.POSITIVE_INFINITY : size);
   }
   const tolerance = 1e-6 * Math.max(1, largest);
-  return { isEqual: difference <= tolerance, difference, tolerance };
+  return { largestDifference: difference, tolerance };
 }
 
-function describe(report: ParityReport): string {
-  const { rows, largestDifference, tolerance, worst } = report;
+export function describe({ rows, largestDifference, tolerance }: ScorerComparison): string {
   const size = largestDifference === 0 ? 'no difference' : `largest difference ${largestDifference.toExponential(1)}`;
-  const where =
-    report.verdict === 'equal' || worst === null
-      ? ''
-      : ` (${worst.sample} row ${worst.row}: ${worst.ours}, not ${worst.reference})`;
-  return `${size} on ${rows} rows, allowed ${tolerance.toExponential(1)}${where}`;
+  return `${size} on ${rows} rows, allowed ${tolerance.toExponential(1)}`;
+}
+
+function comparisonOf({ rows, largestDifference, tolerance }: ParityReport): ScorerComparison {
+  return { rows, largestDifference, tolerance };
+}
+
+function whereOf({ worst }: ParityReport): string {
+  return worst === null ? '' : ` (${worst.sample} row ${worst.row}: ${worst.ours}, not ${worst.reference})`;
 }
 
 /** The whole model on feature columns, as plain float32 inputs. */

@@ -131,6 +131,7 @@ test('registers what the program left, with its metrics, its log and both sets o
   expect(await readFile(bench.path('late.log'), 'utf8')).toContain('learning a,b 0,1 3');
 
   const registered = await catalog.version('late', 1);
+  expect(registered.scorer).toMatchObject({ scorer: 'onnxruntime', reason: 'not a tree ensemble', compared: null });
   const reference = await catalog.profile(registered.profile ?? '');
   expect(reference.score).toMatchObject({ n: 80 });
   // A second attempt of the same run adopts what the first one registered.

@@ -2,8 +2,9 @@ import { mkdir, mkdtemp, readdir, readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, test } from 'vitest';
+import type { ScorerRecord } from '../../src/domain/model-version.ts';
 import { compileTrees } from '../../src/engine/compile-trees.ts';
-import { type KernelFile, KernelStore } from '../../src/engine/kernel-file.ts';
+import { type KernelFile, KernelStore, TREE_COMPILER } from '../../src/engine/kernel-file.ts';
 import { scoreChunk } from '../../src/engine/score.ts';
 import { treeRegressorBlock } from '../../src/onnx/blocks.ts';
 import { buildModel, buildValue } from '../../src/onnx/build.ts';
@@ -26,7 +27,11 @@ function forest(seed: number): Uint8Array {
 function kernelOf(model: Uint8Array): KernelFile {
   const compiled = compileTrees(model, 'p');
   if (compiled.kind === 'fallback') throw new Error(compiled.reason);
-  return { image: compiled.image, gate: 'no difference', inputRows: 0 };
+  return {
+    image: compiled.image,
+    compared: { rows: 512, largestDifference: 0, tolerance: 1e-6 },
+    inputRows: 0,
+  };
 }
 
 test('a file is for one model and signature, and a damaged one is as good as none', async () => {
@@ -56,25 +61,40 @@ test('a folder keeps the newest files only', async () => {
   expect(await new KernelStore(folder, Uint8Array.of(35), signature).read()).not.toBeNull();
 });
 
-test('an input is compared once: the next process opens the kept kernel and gives the same rows', async () => {
-  const bench = await Bench.create();
-  const kernels = bench.path('kernels');
-  const input = await bench.parquet(
+async function rowsOf(bench: Bench): Promise<string> {
+  return bench.parquet(
     'rows.parquet',
     'SELECT i AS id, sin(i)::FLOAT AS a, cos(i)::FLOAT AS b, (i % 7)::FLOAT AS c FROM range(3000) t(i)',
   );
-  const score = async (onnx: string, name: string) => {
-    const outputFolder = bench.path(name);
-    await mkdir(outputFolder);
-    const job = scoreJob({
-      inputs: [{ path: input }],
-      rows: 3_000,
-      contract: contractOf(columns.map(feature => column(feature))),
-      models: [champion(onnx, signature)],
-      outputFolder,
-    });
-    return scoreChunk(job, { ...(await contextOf(bench)), kernels });
-  };
+}
+
+async function scoreRows(
+  bench: Bench,
+  of: {
+    readonly input: string;
+    readonly onnx: string;
+    readonly name: string;
+    readonly kernels: string;
+    readonly recorded?: ScorerRecord;
+  },
+) {
+  const outputFolder = bench.path(of.name);
+  await mkdir(outputFolder);
+  const job = scoreJob({
+    inputs: [{ path: of.input }],
+    rows: 3_000,
+    contract: contractOf(columns.map(feature => column(feature))),
+    models: [{ ...champion(of.onnx, signature), recorded: of.recorded }],
+    outputFolder,
+  });
+  return scoreChunk(job, { ...(await contextOf(bench)), kernels: of.kernels });
+}
+
+test('an input is compared once: the next process opens the kept kernel and gives the same rows', async () => {
+  const bench = await Bench.create();
+  const kernels = bench.path('kernels');
+  const input = await rowsOf(bench);
+  const score = async (onnx: string, name: string) => scoreRows(bench, { input, onnx, name, kernels });
   const model = forest(3);
   const first = await score(await bench.model('one.onnx', model), 'one');
   const [file] = await readdir(kernels);
@@ -86,5 +106,39 @@ test('an input is compared once: the next process opens the kept kernel and give
   expect(await readdir(kernels)).toEqual([file]);
   expect(second.scorers).toMatchObject([{ scorer: 'trees', reason: first.scorers[0]!.reason }]);
   expect(second.predictions!.sha256).toBe(first.predictions!.sha256);
+  bench.close();
+});
+
+test('what was recorded at registration is followed, and compared anew only for another compiler', async () => {
+  const bench = await Bench.create();
+  const input = await rowsOf(bench);
+  const model = forest(3);
+  const compared = { rows: 2_048, largestDifference: 0, tolerance: 1e-6 };
+  const score = async (name: string, recorded: ScorerRecord) => {
+    const kernels = bench.path(`kernels-${name}`);
+    const onnx = await bench.model(`${name}.onnx`, model);
+    const { scorers } = await scoreRows(bench, { input, onnx, name, kernels, recorded });
+    return { used: scorers[0]!, kept: await new KernelStore(kernels, model, signature).read() };
+  };
+  const equal: ScorerRecord = { scorer: 'trees', reason: 'equal', compared, compiler: TREE_COMPILER };
+
+  const followed = await score('followed', equal);
+  expect(followed.used).toMatchObject({ scorer: 'trees', compared });
+  expect(followed.used.reason).toMatch(/at registration: no difference on 2048 rows/);
+  expect(followed.kept?.inputRows).toBe(0);
+
+  const different = { ...equal, scorer: 'onnxruntime', reason: 'the trees differ by 0.1' } as const;
+  const refused = await score('refused', different);
+  expect(refused.used).toMatchObject({
+    scorer: 'onnxruntime',
+    reason: 'recorded at registration: the trees differ by 0.1',
+    compared,
+  });
+  expect(refused.kept).toBeNull();
+
+  const older = await score('older', { ...different, compiler: 'another' });
+  expect(older.used).toMatchObject({ scorer: 'trees' });
+  expect(older.kept?.inputRows).toBe(1_024);
+  expect(older.used.compared!.rows).toBeGreaterThan(1_024);
   bench.close();
 });

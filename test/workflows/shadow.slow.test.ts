@@ -37,6 +37,11 @@ test('a trial compares the answers of champion and shadow on the same rows', { t
     expect(await job.result()).toMatchObject({ kind: 'committed', versions: [1, 2] });
     expect(await promoted).toBe(2);
 
+    const { scorer } = await catalog.version(model, 1);
+    expect(scorer).toMatchObject({ scorer: 'trees', reason: expect.stringMatching(/compared with ONNX Runtime/) });
+    expect(scorer!.compared!.rows).toBeGreaterThan(1_024);
+    expect(scorer!.compared!.largestDifference).toBeLessThanOrEqual(scorer!.compared!.tolerance);
+
     const [entry] = await catalog.evidenceList(model, { kind: 'shadow' });
     const { checks } = await catalog.evidence(entry?.digest ?? '');
     const found = (name: string) => checks.find(({ check }) => check === name);
