@@ -16,6 +16,12 @@ export function timesSql({ eventTime, knownAt }: Contract, time: string): string
   return `SELECT count(*), ${late(eventTime)}, ${late(knownAt)} FROM features`;
 }
 
+/** Labels, and those of them that became known after the time. */
+export function labelsKnownSql(label: string, knownAt: string, time: string): string {
+  const isLate = `epoch(CAST(${identifier(knownAt)} AS TIMESTAMP)) > ${epochOf(time)}`;
+  return `SELECT count(*), count(*) FILTER (${isLate}) FROM labels WHERE ${identifier(label)} IS NOT NULL`;
+}
+
 function epochOf(time: string): string {
   return String(Date.parse(time) / 1000);
 }

@@ -4,7 +4,7 @@
  */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { checkLabelLeakage, checkSplit, checkTemporalLeakage } from '../checks/leakage.ts';
+import { checkLabelLeakage, checkLabelsKnown, checkSplit, checkTemporalLeakage } from '../checks/leakage.ts';
 import { checkResult } from '../checks/result.ts';
 import { featureColumns } from '../domain/contract.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
@@ -14,11 +14,11 @@ import { addDays, isDate } from '../domain/time.ts';
 import type { LabelledPartition, QueryJob } from '../engine/job.ts';
 import { rowShareSql } from '../engine/sql.ts';
 import { guarded } from './evidence.ts';
-import { asOfSql, duplicatesSql, type Query, timesSql } from './leakage-sql.ts';
+import { asOfSql, duplicatesSql, labelsKnownSql, type Query, timesSql } from './leakage-sql.ts';
 import { aggregationChecks, leadLagChecks, randomSplitChecks } from './leakage-suspicion.ts';
 import type { Work } from './long.ts';
 import { inScratch, type Services } from './services.ts';
-import { labelledPartitions } from './snapshot.ts';
+import { instantOf, labelledPartitions } from './snapshot.ts';
 import type { FrozenSnapshot, TrainingData, TrainingPlan } from './types.ts';
 
 const queryMs = 60 * 60_000;
@@ -46,6 +46,7 @@ export async function leakageChecks(services: Services, input: LeakageInput, wor
     const rows = { definition, training, run };
     return [
       ...(await guarded('leakage_times', () => temporalChecks(definition, input, partitions, { run, work }))),
+      ...(await guarded('leakage_label_known_at', () => labelsKnownChecks(definition, input.asOf, partitions, run))),
       ...(await guarded('leakage_aggregation', () => aggregationChecks(definition, partitions, run))),
       ...(await guarded('leakage_random_split', () => randomSplitChecks(services, rows, work))),
       ...(await guarded('leakage_lead_lag', () => leadLagChecks(rows))),
@@ -94,6 +95,25 @@ async function temporalChecks(
     labelBeforePrediction: { rows: 0, immature: immature.reduce((sum, one) => sum + one.rows, 0) },
     asOfRecomputation: contract.knownAt === null ? null : await recompute(definition, spread(partitions), run),
   });
+}
+
+/** Nothing to say where the definition does not tell when labels became known. */
+async function labelsKnownChecks(
+  { data }: ModelDefinition,
+  asOf: string,
+  partitions: readonly LabelledPartition[],
+  run: Query,
+): Promise<readonly CheckResult[]> {
+  const knownAt = data.labels?.knownAt ?? null;
+  if (data.labels === null || knownAt === null) return [];
+  const facts = { rows: 0, late: 0 };
+  for (const { labels } of partitions) {
+    const sql = labelsKnownSql(data.labels.column, knownAt, instantOf(asOf));
+    const [row = []] = (await run(sql, { labels: labels.files })).rows;
+    facts.rows += Number(row[0]);
+    facts.late += Number(row[1]);
+  }
+  return [checkLabelsKnown({ ...facts, asOf })];
 }
 
 function worse(so: { rows: number; leadHours: number }, rows: unknown, leadHours: unknown) {

@@ -79,6 +79,22 @@ export function checkTemporalLeakage(contract: Contract, facts: TemporalFacts): 
   ];
 }
 
+/** `leakage_label_known_at` (T3): labels that the training of that time could not have had; it is told, and blocks nothing. */
+export function checkLabelsKnown(facts: { readonly rows: number; readonly late: number; readonly asOf: string }) {
+  const { rows, late, asOf } = facts;
+  return checkResult('leakage_label_known_at', {
+    status: rows === 0 ? 'insufficient' : late === 0 ? 'pass' : 'warn',
+    value: rows === 0 ? null : late / rows,
+    limit: 0,
+    limitSource: 'declared',
+    rows,
+    reason:
+      late === 0
+        ? `T3: all ${rows} labels were known as of ${asOf}`
+        : `T3: ${late} of ${rows} labels became known only after ${asOf}: a training of that day would have had other ones`,
+  });
+}
+
 /** T4 and A14: the split itself, duplicates over it, and entities on both sides. */
 export function checkSplit(facts: SplitFacts): CheckResult[] {
   const rows = facts.testRows;

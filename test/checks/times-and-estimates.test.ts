@@ -7,6 +7,7 @@ import {
   type SplitFacts,
   type TemporalFacts,
 } from '../../src/checks/index.ts';
+import { checkLabelsKnown } from '../../src/checks/leakage.ts';
 import { foldVerdict } from '../../src/domain/evidence.ts';
 import { rocAuc } from '../../src/stats/classification.ts';
 import { createRandom } from '../../src/stats/random.ts';
@@ -83,6 +84,16 @@ describe('temporal leakage', () => {
     };
     expect(foldVerdict(checkTemporalLeakage(contract, none))).toBe('insufficient');
   });
+});
+
+test.each([
+  [1_000, 0, 'pass', /all 1000 labels were known as of 2026-02-01/],
+  [1_000, 30, 'warn', /30 of 1000 labels became known only after 2026-02-01/],
+  [0, 0, 'insufficient', /0 labels/],
+] as const)('of %d labels %d were not known as of the training', (rows, late, status, reason) => {
+  const check = checkLabelsKnown({ rows, late, asOf: '2026-02-01' });
+  expect(check).toMatchObject({ check: 'leakage_label_known_at', status, weight: 'advisory' });
+  expect(check.reason).toMatch(reason);
 });
 
 describe('the split', () => {

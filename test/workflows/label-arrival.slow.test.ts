@@ -133,6 +133,11 @@ test('a sample of labels is judged by its weights, at training and afterwards', 
   const [evaluation] = await catalog.evidenceList(model, { kind: 'evaluation' });
   const auc = (await catalog.evidence(evaluation?.digest ?? '')).checks.find(({ check }) => check === 'auc');
   expect(auc).toMatchObject({ details: { sample: 'weighted' }, interval: [expect.any(Number), expect.any(Number)] });
+  const [leakage] = await catalog.evidenceList(model, { kind: 'leakage' });
+  const known = (await catalog.evidence(leakage?.digest ?? '')).checks.find(
+    ({ check }) => check === 'leakage_label_known_at',
+  );
+  expect(known).toMatchObject({ status: 'pass', value: 0 });
   const entries = await catalog.evidenceList(model, { kind: 'quality' });
   const judged = entries.find(({ subject }) => subject['partition'] === dayOf(20));
   const { checks } = await catalog.evidence(judged?.digest ?? '');
