@@ -2,7 +2,8 @@
 import { EngineFault } from './fault.ts';
 import type { ModelToScore, ScoreChunkJob } from './job.ts';
 import { type Arm, classOf, OutputColumns } from './output-columns.ts';
-import type { Numbers, Scorer } from './scorer.ts';
+import type { Numbers } from './predictions.ts';
+import type { Scorer } from './scorer.ts';
 import { identifier, literal } from './sql.ts';
 
 /** One table for the champion (first) and the versions that share its rows. */

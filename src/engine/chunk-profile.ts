@@ -6,8 +6,8 @@ import type { Contract, ContractColumn } from '../domain/contract.ts';
 import type { Baseline, Profile } from '../domain/profile.ts';
 import type { ArgumentList, CodeArgument } from './arguments.ts';
 import type { ColumnInfo, RuleCount, ScoreChunkJob } from './job.ts';
+import type { Numbers } from './predictions.ts';
 import { createProfiler, type ProfiledColumn, type Profiler } from './profile/profiler.ts';
-import type { Numbers } from './scorer.ts';
 import type { Vectors } from './vectors.ts';
 
 type Feed = (vectors: Vectors, profiler: Profiler) => void;

@@ -3,7 +3,8 @@ import type { DuckDBDataChunk, DuckDBVector } from '@duckdb/node-api';
 import { writeRows } from './arms.ts';
 import { EngineFault } from './fault.ts';
 import type { OutputColumns } from './output-columns.ts';
-import type { Numbers, Scorer } from './scorer.ts';
+import type { Numbers } from './predictions.ts';
+import type { Scorer } from './scorer.ts';
 import { outputItems, Vectors } from './vectors.ts';
 
 export class KeptRows {

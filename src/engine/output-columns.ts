@@ -3,7 +3,7 @@ import type { DuckDBType } from '@duckdb/node-api';
 import { predictionColumns, type Signature } from '../domain/signature.ts';
 import { ARRAY, DOUBLE, FLOAT } from './duckdb-api.ts';
 import { EngineFault } from './fault.ts';
-import { predictionWidth } from './scorer.ts';
+import { predictionWidth } from './predictions.ts';
 import { identifier, literal } from './sql.ts';
 
 /** A served version; with more than one, each row says which arm scored it. */

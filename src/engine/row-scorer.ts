@@ -11,9 +11,11 @@ import { ChunkProfile } from './chunk-profile.ts';
 import { EngineFault } from './fault.ts';
 import type { ModelToScore, ScoreChunkJob } from './job.ts';
 import { KeptRows } from './kept-rows.ts';
+import type { ScorerFolders } from './loaded-model.ts';
 import type { OutputColumns } from './output-columns.ts';
+import type { Numbers } from './predictions.ts';
 import { RowRules } from './row-rules.ts';
-import { loadScorer, type Numbers, type Scorer, type ScorerFolders } from './scorer.ts';
+import { loadScorer, type Scorer } from './scorer.ts';
 import type { Source } from './source.ts';
 import type { Vectors } from './vectors.ts';
 

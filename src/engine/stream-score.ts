@@ -13,8 +13,8 @@ import type { BatchQueue } from './batched/queue.ts';
 import { asFault } from './duckdb.ts';
 import { EngineFault } from './fault.ts';
 import type { OutputColumns } from './output-columns.ts';
+import type { Numbers } from './predictions.ts';
 import type { RowScorer } from './row-scorer.ts';
-import type { Numbers } from './scorer.ts';
 import type { Source } from './source.ts';
 import { outputItems, setNull, Vectors } from './vectors.ts';
 

@@ -27,7 +27,7 @@ export async function run(job: PrepareModelJob, context: VerbContext): Promise<P
   const prepared = { onnx, signature, summary: summarizeModel(model) };
   if (context.kernels !== undefined && model.trees.size > 0) {
     // Imported here: other models need neither compiler nor ONNX Runtime yet.
-    const { compileAhead } = await import('../scorer.ts');
+    const { compileAhead } = await import('../loaded-model.ts');
     await compileAhead({ onnx, model, signature }, context);
   }
   return prepared;
