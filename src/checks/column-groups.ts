@@ -8,7 +8,8 @@ import { sum } from '../stats/measured.ts';
 import { plain } from './result.ts';
 
 export interface ColumnGroups {
-  readonly labels: readonly string[];
+  /** For people; made when it is asked for, since few of the groups of a wide table are ever named. */
+  readonly labelOf: (group: number) => string;
   readonly before: readonly number[];
   readonly now: readonly number[];
   /** Index of the NULL group, or null when neither side has any. */
@@ -42,7 +43,7 @@ export function groupHistogram(
 ): ColumnGroups {
   const group = coarsen(before, groupsMax);
   return {
-    labels: rangeLabels(group, edges),
+    labelOf: wanted => rangeLabel(group, edges, wanted),
     before: sumGroups(before, group),
     now: sumGroups(now, group),
     nullGroup: null,
@@ -72,7 +73,7 @@ function groupCategories(now: Categories, before: Categories, vocabulary: readon
   const rest = (side: Categories) => sum(side.counts) - sum(kept.map(index => side.counts[index] ?? 0)) + side.unseen;
   const counts = (side: Categories) => [...kept.map(index => side.counts[index] ?? 0), rest(side)];
   return {
-    labels: [...kept.map(index => vocabulary[index] ?? ''), 'other or unseen'],
+    labelOf: group => (group === kept.length ? 'other or unseen' : (vocabulary[kept[group] ?? -1] ?? '')),
     before: counts(before),
     now: counts(now),
     nullGroup: null,
@@ -81,11 +82,12 @@ function groupCategories(now: Categories, before: Categories, vocabulary: readon
 
 function withNulls(groups: ColumnGroups, now: number, before: number): ColumnGroups {
   if (now === 0 && before === 0) return groups;
+  const nullGroup = groups.before.length;
   return {
-    labels: [...groups.labels, 'missing'],
+    labelOf: group => (group === nullGroup ? 'missing' : groups.labelOf(group)),
     before: [...groups.before, before],
     now: [...groups.now, now],
-    nullGroup: groups.labels.length,
+    nullGroup,
   };
 }
 
@@ -93,18 +95,10 @@ function missing(column: ColumnProfile): number {
   return column.kind === 'numeric' ? column.nulls + column.nan : column.nulls;
 }
 
-/** The range of every group; neighbours share a bound and its text. */
-function rangeLabels(group: readonly number[], edges: readonly number[]): string[] {
-  const labels: string[] = [];
-  let low: string | null = null;
-  for (let bin = 0; bin < group.length; bin++) {
-    if (bin + 1 < group.length && group[bin + 1] === group[bin]) continue;
-    const edge = edges[bin];
-    const high = edge === undefined ? null : plain(edge);
-    if (low === null && high === null) labels.push('all values');
-    else if (low === null) labels.push(`≤ ${high}`);
-    else labels.push(high === null ? `> ${low}` : `(${low}, ${high}]`);
-    low = high;
-  }
-  return labels;
+/** The range of a group of bins; neighbours share a bound and its text. */
+function rangeLabel(group: readonly number[], edges: readonly number[], wanted: number): string {
+  const first = group.indexOf(wanted);
+  const [below, above] = [edges[first - 1], edges[group.lastIndexOf(wanted)]];
+  if (below === undefined) return above === undefined ? 'all values' : `≤ ${plain(above)}`;
+  return above === undefined ? `> ${plain(below)}` : `(${plain(below)}, ${plain(above)}]`;
 }

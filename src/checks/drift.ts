@@ -259,7 +259,7 @@ function detailsOf(
     .sort((left, right) => contributions[right]! - contributions[left]!)
     .slice(0, 3)
     .map(index => ({
-      bin: pii ? `group ${index + 1}` : (groups.labels[index] ?? ''),
+      bin: pii ? `group ${index + 1}` : groups.labelOf(index),
       before: (groups.before[index] ?? 0) / referenceRows,
       now: (groups.now[index] ?? 0) / rows,
       contribution: contributions[index],
@@ -319,6 +319,6 @@ function largestChange({ pii, contributions }: Measurement, groups: ColumnGroups
   const index = contributions.indexOf(Math.max(...contributions));
   const before = (groups.before[index] ?? 0) / sum(groups.before);
   const now = (groups.now[index] ?? 0) / sum(groups.now);
-  const label = pii ? 'one group' : quoted(groups.labels[index] ?? '');
+  const label = pii ? 'one group' : quoted(groups.labelOf(index));
   return `the share of ${label} went from ${percent(before)} to ${percent(now)}`;
 }
