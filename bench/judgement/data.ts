@@ -24,7 +24,7 @@ export interface Data {
 export async function prepareRows(log: (line: string) => void): Promise<Data> {
   mkdirSync(CACHE, { recursive: true });
   const files = Array.from({ length: FILES }, (_, i) => `${CACHE}/part-${i}.parquet`);
-  const session = await DuckDbSession.open({ files: [], folders: [CACHE], scratch: CACHE, memoryMb: 4000 });
+  const session = await DuckDbSession.open({ files: [], folders: [CACHE], limits: { scratch: CACHE, memoryMb: 8000 } });
   try {
     const normal = 'sqrt(-2 * ln(1 - random())) * cos(6.283185307179586 * random())';
     const kinds = [normal, `round(${normal}, 2)`, 'floor(-5 * ln(1 - random()))'];
@@ -57,7 +57,11 @@ export async function prepareWide(
   mkdirSync(CACHE, { recursive: true });
   const file = `${CACHE}/wide-${columns}x${rows}.parquet`;
   const names = Array.from({ length: columns }, (_, i) => `f${i}`);
-  const session = await DuckDbSession.open({ files: [], folders: [CACHE], scratch: CACHE, memoryMb: 6000 });
+  const session = await DuckDbSession.open({
+    files: [],
+    folders: [CACHE],
+    limits: { scratch: CACHE, memoryMb: 12000 },
+  });
   try {
     const features = names.map((name, i) => `((id * ${2 * i + 7}) % 1009)::FLOAT AS ${name}`).join(', ');
     await writeOnce(session, file, `SELECT id, ${features} FROM range(${rows}) t(id)`, log);

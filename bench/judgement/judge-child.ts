@@ -58,7 +58,11 @@ process.stdout.write(
 );
 
 async function profileOf(path: string): Promise<Profile> {
-  const session = await DuckDbSession.open({ files: [path], folders: [dirname(path)], scratch, memoryMb: 1000 });
+  const session = await DuckDbSession.open({
+    files: [path],
+    folders: [dirname(path)],
+    limits: { scratch, memoryMb: 2000 },
+  });
   try {
     const options = { dataset: 'bench', kind: 'window', baseline, baselineDigest: 'bench', columns: names } as const;
     return await profileFiles(session, { ...options, files: [path] });

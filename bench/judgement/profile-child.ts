@@ -15,7 +15,7 @@ const [baselinePath, ...files] = process.argv.slice(2);
 if (baselinePath === undefined || files.length === 0) throw new Error('usage: profile-child BASELINE FILE…');
 const baseline: Baseline = JSON.parse(readFileSync(baselinePath, 'utf8'));
 const scratch = mkdtempSync(join(tmpdir(), 'almanac-bench-'));
-const session = await DuckDbSession.open({ files, folders: [dirname(files[0]!)], scratch, memoryMb: 1000 });
+const session = await DuckDbSession.open({ files, folders: [dirname(files[0]!)], limits: { scratch, memoryMb: 2000 } });
 const columns = Object.keys(baseline.columns);
 const scan = await timed(() =>
   profileFiles(session, { dataset: 'bench', kind: 'window', baseline, baselineDigest: 'bench', files, columns }),

@@ -15,12 +15,12 @@ export interface SessionOptions {
   readonly files: readonly string[];
   /** Folders that may be read and written. */
   readonly folders: readonly string[];
-  /** Where DuckDB may spill; made one of `folders`. */
-  readonly scratch: string;
-  readonly memoryMb: number;
+  /** Of the process. DuckDB spills to its scratch folder, made one of `folders`, and has half of its memory. */
+  readonly limits: { readonly scratch: string; readonly memoryMb: number };
 }
 
 const SPILL_GB_MAX = 64;
+const MEMORY_MB_MIN = 256;
 
 export class DuckDbSession {
   readonly #instance: DuckDBInstance;
@@ -31,21 +31,23 @@ export class DuckDbSession {
     this.connection = connection;
   }
 
-  static async open(options: SessionOptions): Promise<DuckDbSession> {
+  static async open({ files, folders, limits }: SessionOptions): Promise<DuckDbSession> {
+    const { scratch } = limits;
+    const memoryMb = Math.max(MEMORY_MB_MIN, Math.round(limits.memoryMb / 2));
     const instance = await duckdb.DuckDBInstance.create(':memory:', { threads: '1' });
     const session = new DuckDbSession(instance, await instance.connect());
     // The order matters: what is set after the lock is refused, and the lock itself comes last.
     const settings = [
       `SET TimeZone = 'UTC'`,
-      `SET memory_limit = '${options.memoryMb}MB'`,
-      `SET temp_directory = ${literal(options.scratch)}`,
+      `SET memory_limit = '${memoryMb}MB'`,
+      `SET temp_directory = ${literal(scratch)}`,
       `SET max_temp_directory_size = '${SPILL_GB_MAX}GB'`,
       `SET streaming_buffer_size = '8MB'`,
       `SET autoinstall_known_extensions = false`,
       `SET autoload_known_extensions = false`,
       `SET allow_community_extensions = false`,
-      `SET allowed_directories = [${[options.scratch, ...options.folders].map(literal).join(', ')}]`,
-      `SET allowed_paths = [${options.files.map(literal).join(', ')}]`,
+      `SET allowed_directories = [${[scratch, ...folders].map(literal).join(', ')}]`,
+      `SET allowed_paths = [${files.map(literal).join(', ')}]`,
       `SET enable_external_access = false`,
       `SET lock_configuration = true`,
     ];

@@ -48,8 +48,7 @@ export class Source {
     const session = await DuckDbSession.open({
       files: [...paths, ...files],
       folders,
-      scratch: context.scratch,
-      memoryMb: Math.max(256, Math.round(context.memoryMb / 2)),
+      limits: context,
     });
     try {
       const starts = await assertFooters(session, job);

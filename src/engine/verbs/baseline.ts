@@ -11,8 +11,7 @@ export async function run(job: BaselineJob, context: VerbContext): Promise<Basel
   const session = await DuckDbSession.open({
     files: job.files,
     folders: [],
-    scratch: context.scratch,
-    memoryMb: Math.round(context.memoryMb / 2),
+    limits: context,
   });
   try {
     const baseline = await buildBaseline(session, {

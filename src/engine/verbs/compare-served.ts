@@ -21,8 +21,7 @@ export async function run(job: CompareServedJob, context: VerbContext): Promise<
   const session = await DuckDbSession.open({
     files: [job.trained],
     folders: [],
-    scratch: context.scratch,
-    memoryMb: Math.round(context.memoryMb / 2),
+    limits: context,
   });
   try {
     const inPartitions = `partition IN (${[...new Set(job.served.map(one => one.partition))].map(literal).join(', ')})`;

@@ -45,8 +45,7 @@ async function writeSplits(
   const session = await DuckDbSession.open({
     files: [job.file],
     folders: [folder],
-    scratch: context.scratch,
-    memoryMb: Math.round(context.memoryMb / 2),
+    limits: context,
   });
   try {
     const all = readerCall('parquet', [job.file]);
@@ -102,8 +101,7 @@ async function judgeSplit(
   const session = await DuckDbSession.open({
     files: [learn, test],
     folders: [],
-    scratch: context.scratch,
-    memoryMb: Math.round(context.memoryMb / 2),
+    limits: context,
   });
   try {
     const reading: TrainJob = {

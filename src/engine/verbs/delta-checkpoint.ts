@@ -33,8 +33,7 @@ export async function run(job: DeltaCheckpointJob, context: VerbContext): Promis
   const session = await DuckDbSession.open({
     files: [job.actions],
     folders: [job.output.slice(0, job.output.lastIndexOf('/'))],
-    scratch: context.scratch,
-    memoryMb: Math.round(context.memoryMb / 2),
+    limits: context,
   });
   try {
     const columns = Object.entries(schema).map(([name, type]) => `${name}: ${literal(type)}`);

@@ -13,8 +13,7 @@ export async function run(job: EraseJob, context: VerbContext): Promise<EraseOut
   const session = await DuckDbSession.open({
     files: job.files,
     folders: job.outputFolder === null ? [] : [job.outputFolder],
-    scratch: context.scratch,
-    memoryMb: Math.round(context.memoryMb / 2),
+    limits: context,
   });
   try {
     const files: { hits: number; kept: EraseOutput['files'][number]['kept'] }[] = [];

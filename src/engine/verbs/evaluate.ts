@@ -93,8 +93,7 @@ async function appendPartition({ job, partition, index, receipt, arrays, context
   const session = await DuckDbSession.open({
     files: [...predicted.map(file => file.path), ...labels.files.map(file => file.path)],
     folders: [],
-    scratch: context.scratch,
-    memoryMb: Math.round(context.memoryMb / 2),
+    limits: context,
   });
   try {
     const keys = labels.keys.map(identifier).join(', ');

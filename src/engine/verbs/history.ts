@@ -11,8 +11,7 @@ export async function run(job: HistoryJob, context: VerbContext): Promise<Histor
   const session = await DuckDbSession.open({
     files: [job.file],
     folders: [job.outputFolder],
-    scratch: context.scratch,
-    memoryMb: Math.round(context.memoryMb / 2),
+    limits: context,
   });
   try {
     const reader = await openRowReader(session, {

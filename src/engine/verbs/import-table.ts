@@ -19,8 +19,7 @@ export async function run(job: ImportTableJob, context: VerbContext): Promise<Im
   const session = await DuckDbSession.open({
     files: job.files,
     folders: [job.outputFolder],
-    scratch: context.scratch,
-    memoryMb: Math.round(context.memoryMb / 2),
+    limits: context,
   });
   try {
     const staged = join(context.scratch, 'staged.parquet');

@@ -14,8 +14,7 @@ export async function run(job: InspectJob, context: VerbContext): Promise<Inspec
   const session = await DuckDbSession.open({
     files: paths,
     folders: [],
-    scratch: context.scratch,
-    memoryMb: Math.round(context.memoryMb / 2),
+    limits: context,
   });
   try {
     const files: FileInspection[] = [];

@@ -32,8 +32,7 @@ export async function run(job: MaterialiseJob, context: VerbContext): Promise<Tr
   const session = await DuckDbSession.open({
     files: job.partitions.flatMap(({ labels }) => (labels?.files ?? []).map(({ path }) => path)),
     folders: [job.outputFolder],
-    scratch: context.scratch,
-    memoryMb: Math.round(context.memoryMb / 2),
+    limits: context,
   });
   try {
     const selects: string[] = [];

@@ -13,8 +13,7 @@ export async function run(job: ProfileJob, context: VerbContext): Promise<Profil
   const session = await DuckDbSession.open({
     files: job.files,
     folders: [],
-    scratch: context.scratch,
-    memoryMb: Math.round(context.memoryMb / 2),
+    limits: context,
   });
   try {
     const profile = await profileFiles(session, {

@@ -16,8 +16,7 @@ export async function run(job: QuarantineJob, context: VerbContext): Promise<Qua
   const session = await DuckDbSession.open({
     files: [job.file],
     folders: [job.outputFolder],
-    scratch: context.scratch,
-    memoryMb: Math.round(context.memoryMb / 2),
+    limits: context,
   });
   try {
     const rows = `SELECT * FROM read_parquet(${pathLiteral(job.file)})`;

@@ -15,8 +15,7 @@ export async function run(job: QueryJob, context: VerbContext): Promise<QueryRes
   const session = await DuckDbSession.open({
     files: tables.flatMap(([, files]) => files.map(({ path }) => path)),
     folders: [],
-    scratch: context.scratch,
-    memoryMb: Math.round(context.memoryMb / 2),
+    limits: context,
   });
   try {
     for (const [name, files] of tables) {

@@ -17,8 +17,7 @@ export async function run(job: RepairJob, context: VerbContext): Promise<RepairO
   const session = await DuckDbSession.open({
     files: [...stamps.keys(), ...(job.quarantined ?? [])],
     folders: [job.outputFolder],
-    scratch: context.scratch,
-    memoryMb: Math.round(context.memoryMb / 2),
+    limits: context,
   });
   try {
     let files: readonly RepairedInput[] = [];

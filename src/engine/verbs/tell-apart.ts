@@ -21,8 +21,7 @@ export async function run(job: TellApartJob, context: VerbContext): Promise<Sepa
   const session = await DuckDbSession.open({
     files: [trained],
     folders: [],
-    scratch: context.scratch,
-    memoryMb: Math.round(context.memoryMb / 2),
+    limits: context,
   });
   try {
     // Without keys the rows are drawn by what they hold.

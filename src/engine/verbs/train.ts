@@ -25,8 +25,7 @@ export async function run(job: TrainJob, context: VerbContext): Promise<TrainedF
   const session = await DuckDbSession.open({
     files: [job.file, ...(job.holdout === undefined ? [] : [job.holdout])],
     folders: [job.outputFolder],
-    scratch: context.scratch,
-    memoryMb: Math.round(context.memoryMb / 2),
+    limits: context,
   });
   try {
     const reader = await openRowReader(session, job);

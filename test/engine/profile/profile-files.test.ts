@@ -14,7 +14,7 @@ let session: DuckDbSession;
 
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'almanac-profile-'));
-  session = await DuckDbSession.open({ files: [], folders: [folder], scratch: folder, memoryMb: 1000 });
+  session = await DuckDbSession.open({ files: [], folders: [folder], limits: { scratch: folder, memoryMb: 2000 } });
 });
 afterAll(() => {
   session.close();
