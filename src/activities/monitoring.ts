@@ -81,12 +81,13 @@ async function judgeDrift(
   const version = plan.versions[0]?.version ?? 0;
   const subject = { partition, version: String(version), window: `${window[0]} ${partition}` };
   const importance = await importanceOf(services, plan);
-  const checks = await driftChecks(services, { definition, plan, profiles, model, importance });
+  const { checks, isFirst } = await driftChecks(services, { definition, plan, profiles, model, importance });
+  const firstWindow = isFirst ? checks : [];
   const { asOf, baseline } = plan;
   return [
     await recordEvidence(services, { kind: 'drift', model, subject, baseline, asOf, checks }),
     ...(await judgeMultivariate(services, { model, definition, subject, plans, importance }, work)),
-    ...(await judgeSkew(services, { model, definition, partition, asOf, jobs, version }, work)),
+    ...(await judgeSkew(services, { model, definition, partition, asOf, jobs, version, firstWindow }, work)),
   ];
 }
 
@@ -107,32 +108,32 @@ async function driftChecks(
     model: string;
     importance: Importance;
   },
-): Promise<readonly CheckResult[]> {
+): Promise<{ readonly checks: readonly CheckResult[]; readonly isFirst: boolean }> {
   const { catalog } = services;
   const { definition, plan, profiles, model, importance } = input;
   const profile = await mergedProfile(services, profiles);
   if (profile === null || plan.profile === null || plan.baseline === null) {
     const reason = `partition ${plan.partition}: ${profile === null ? 'the jobs of its window have' : 'the version has'} no profile to compare`;
-    return [checkResult('drift', { status: 'insufficient', weight: 'required', reason })];
+    return { checks: [checkResult('drift', { status: 'insufficient', weight: 'required', reason })], isFirst: false };
   }
   const { warn, alert, minRows } = definition.monitor.drift;
   const earlier = await evidenceBefore(services, model, 'drift', plan.partition);
-  return checkDrift({
+  // Only windows measured against the same reference say what is usual.
+  const alike = earlier.filter(evidence => evidence.baseline === plan.baseline);
+  const checks = checkDrift({
     contract: await contractOf(services, plan.versions[0]?.bundle ?? ''),
     profile,
     reference: await catalog.profile(plan.profile),
     baseline: await catalog.baseline(plan.baseline),
     limits: { warn, alert, minRows },
     importance,
-    // Only windows measured against the same reference say what is usual.
-    history: earlier
-      .filter(evidence => evidence.baseline === plan.baseline)
-      .map(evidence => ({
-        window: windowOf(evidence),
-        accepted: evidence.verdict === 'pass',
-        values: driftValues(evidence.checks),
-      })),
+    history: alike.map(evidence => ({
+      window: windowOf(evidence),
+      accepted: evidence.verdict === 'pass',
+      values: driftValues(evidence.checks),
+    })),
   });
+  return { checks, isFirst: alike.length === 0 };
 }
 
 async function decideRetraining(services: Services, input: MonitorInput & { evidence: readonly string[] }) {

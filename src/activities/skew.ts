@@ -5,7 +5,7 @@
  */
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { checkRowSkew } from '../checks/index.ts';
+import { checkDistributionSkew, checkRowSkew } from '../checks/index.ts';
 import { checkResult } from '../checks/result.ts';
 import { featureColumns } from '../domain/contract.ts';
 import { defaultSkewPolicy, type ModelDefinition, type SkewPolicy } from '../domain/definition.ts';
@@ -17,7 +17,6 @@ import { EngineFault } from '../engine/fault.ts';
 import type { ServedChunk } from '../engine/served-job.ts';
 import { recordEvidence } from './evidence.ts';
 import type { Work } from './long.ts';
-
 import { planOf } from './scored-windows.ts';
 import type { ScoringPlan } from './scoring-plan.ts';
 import { chunksAsServed, fetchedTrainingSet } from './served-chunks.ts';
@@ -39,6 +38,8 @@ export interface SkewInput {
   readonly jobs: ReadonlyMap<string, Job>;
   /** Number of the champion. */
   readonly version: number;
+  /** Checks of drift, where this is the first window the champion is judged in; empty otherwise. */
+  readonly firstWindow: readonly CheckResult[];
 }
 
 /** Evidence of skew; none when the definition does not want it, or when the same jobs were compared before. */
@@ -54,8 +55,11 @@ export async function judgeSkew(services: Services, input: SkewInput, work: Work
   const isSame = (other: Readonly<Record<string, string>>) =>
     other['version'] === subject.version && other['compared'] === compared;
   // The training set and committed jobs never change: their comparison holds until a new job joins them.
-  if (known.some(entry => isSame(entry.subject) && entry.subject['partition'] !== partition)) return [];
-  const checks = await skewChecks(services, { version, jobs, skew }, work);
+  const isKnown = known.some(entry => isSame(entry.subject) && entry.subject['partition'] !== partition);
+  const distribution = checkDistributionSkew(input.firstWindow);
+  if (isKnown && distribution.length === 0) return [];
+  const rows = isKnown ? [] : await skewChecks(services, { version, jobs, skew }, work);
+  const checks = [...rows, ...distribution];
   return [await recordEvidence(services, { kind: 'skew', model, subject, baseline: null, asOf, checks })];
 }
 

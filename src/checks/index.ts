@@ -29,5 +29,5 @@ export { judgeProbe, type ProbeInput } from './probe.ts';
 export { aucOfHistogram, judgeQuality, type QualityInput } from './quality.ts';
 export { byUrgency, checkResult } from './result.ts';
 export { directionOf, isQualityMetric, measureQuality, type QualityMetric, qualityMetric } from './score-quality.ts';
-export { checkRowSkew, type ServedComparison, type SkewLimits } from './skew.ts';
+export { checkDistributionSkew, checkRowSkew, type ServedComparison, type SkewLimits } from './skew.ts';
 export { type ValidationInput, validateData } from './validation.ts';

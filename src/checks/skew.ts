@@ -1,6 +1,6 @@
 /**
- * Train–serve skew, row by row: the features a version learned from against what scoring was given for the same keys and
- * partitions. It is there from the first day and no retraining cures it. The rows are paired and counted in an engine child
+ * Train–serve skew: the features a version learned from against what scoring was given, row by row for the same keys and
+ * partitions, and by distribution in its first window. It is there from the first day and no retraining cures it. The rows are paired and counted in an engine child
  * (`engine/verbs/compare-served.ts`); here the counts are judged.
  */
 import type { CheckResult } from '../domain/evidence.ts';
@@ -64,6 +64,24 @@ export function checkRowSkew(compared: ServedComparison, limits: SkewLimits): Ch
     ...judgeTable('skew_keys', () => judgeKeys(compared, limits)),
     ...judgeColumns('row_skew', compared.features, feature => judgeFeature(feature, limits)),
   ];
+}
+
+/**
+ * `distribution_skew` of each column: drift in the first window that a version scores. What differs from what it learned from
+ * on its first day is a pipeline's fault before it is the world's. Later windows are drift alone.
+ */
+export function checkDistributionSkew(firstWindow: readonly CheckResult[]): CheckResult[] {
+  return firstWindow
+    .filter(({ check }) => check === 'drift')
+    .map(check => ({
+      ...check,
+      check: 'distribution_skew',
+      weight: 'advisory',
+      reason:
+        check.status === 'warn' || check.status === 'fail'
+          ? `${check.reason}; already in the first window it scores: compare how the feature is made before anyone retrains`
+          : check.reason,
+    }));
 }
 
 function judgeKeys({ unserved, duplicates, paired }: ServedComparison, limits: SkewLimits): Finding {

@@ -1,6 +1,13 @@
 /** What the counts of paired rows are called: a unit, an offset, missing values, or nothing at all. */
 import { describe, expect, test } from 'vitest';
-import { type ComparedFeature, checkRowSkew, type ServedComparison } from '../../src/checks/skew.ts';
+import { checkResult } from '../../src/checks/result.ts';
+import {
+  type ComparedFeature,
+  checkDistributionSkew,
+  checkRowSkew,
+  type ServedComparison,
+} from '../../src/checks/skew.ts';
+import type { CheckResult } from '../../src/domain/evidence.ts';
 
 const limits = { mismatch: 0.001, rows: 10_000 };
 
@@ -86,5 +93,20 @@ describe('the keys', () => {
     const checks = checkRowSkew(compared({ rows: 0 }, { drawn: 500, paired: 0 }), limits);
     expect(checks.map(({ status }) => status)).toEqual(['not_applicable']);
     expect(checks[0]?.reason).toMatch(/none of 500 training rows .* never overlap/);
+  });
+});
+
+describe('the first window of a version', () => {
+  const drift = (status: CheckResult['status']) =>
+    checkResult('drift', { column: 'x', status, weight: 'blocking', reason: 'x has a PSI of 0.4' });
+
+  test.each(['pass', 'warn', 'fail'] as const)('says of a column what drift says: %s', status => {
+    const [skew, ...more] = checkDistributionSkew([
+      drift(status),
+      checkResult('score_drift', { status: 'pass', reason: '' }),
+    ]);
+    expect(more).toEqual([]);
+    expect(skew).toMatchObject({ check: 'distribution_skew', column: 'x', status, weight: 'advisory' });
+    expect(skew?.reason).toMatch(status === 'pass' ? /^x has a PSI of 0.4$/ : /^x has .*how the feature is made/);
   });
 });

@@ -88,13 +88,15 @@ test(
     await score('2025-02-01');
     const [first, ...more] = await monitored('2025-01-31');
     expect(more).toEqual([]);
-    expect(first?.checks).toMatchObject([
-      {
-        check: 'row_skew',
-        status: 'not_applicable',
-        reason: 'no partition that v1 learned from was scored with its transform',
-      },
-    ]);
+    const [rows, ...distribution] = first?.checks ?? [];
+    expect(rows).toMatchObject({
+      check: 'row_skew',
+      status: 'not_applicable',
+      reason: 'no partition that v1 learned from was scored with its transform',
+    });
+    // The first window of the version: its columns are spread as in the training set.
+    expect(new Set(distribution.map(({ check }) => check))).toEqual(new Set(['distribution_skew']));
+    expect(distribution.find(({ column }) => column === 'balance')).toMatchObject({ status: 'pass', rows: 1_000 });
     expect(await monitored('2025-02-01')).toEqual([]);
   },
 );
