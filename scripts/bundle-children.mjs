@@ -1,4 +1,4 @@
-// Bundles what an engine child loads, from compiled code: `node scripts/bundle-children.mjs [dist]`. Children are started
+// Bundles what an engine child loads, from compiled code: `node scripts/bundle-children.mjs [dist [NAME=ENTRY …]]`. Children are started
 // often, and finding and reading the 300 modules of a scoring job costs twice the CPU time of reading a few files.
 // Verbs stay lazy: each is a file of its own beside the entries, and so is what several of them share.
 import { readFile, rm } from 'node:fs/promises';
@@ -6,17 +6,20 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
-/** Writes `<dist>/child/`: the child, the threads it starts by name, and their chunks, all in one folder. */
-export async function bundleChildren(dist) {
+/** The child and the threads it starts by name. */
+const childEntries = {
+  child: 'engine/child.js',
+  thread: 'engine/batched/thread.js',
+  'helper-thread': 'trainers/gbdt/helper-thread.js',
+};
+
+/** Writes `<dist>/child/`: the entries and the chunks they share, all in one folder. */
+export async function bundleChildren(dist, entries = childEntries) {
   const outdir = join(dist, 'child');
   await rm(outdir, { recursive: true, force: true });
   await build({
     outdir,
-    entryPoints: {
-      child: join(dist, 'engine/child.js'),
-      thread: join(dist, 'engine/batched/thread.js'),
-      'helper-thread': join(dist, 'trainers/gbdt/helper-thread.js'),
-    },
+    entryPoints: Object.fromEntries(Object.entries(entries).map(([name, file]) => [name, join(dist, file)])),
     bundle: true,
     splitting: true,
     platform: 'node',
@@ -46,5 +49,9 @@ function bundleDuckdbClient({ onLoad }) {
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
-  await bundleChildren(process.argv[2] ?? fileURLToPath(new URL('../dist', import.meta.url)));
+  const [dist = fileURLToPath(new URL('../dist', import.meta.url)), ...entries] = process.argv.slice(2);
+  await bundleChildren(
+    dist,
+    entries.length === 0 ? undefined : Object.fromEntries(entries.map(text => text.split('='))),
+  );
 }

@@ -1,4 +1,4 @@
-/** Our side as processes: compiled as the product is, started with the flags of an engine child. */
+/** Our side as processes: compiled and bundled as the product's children are, started with their flags. */
 import { execFile } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
@@ -14,7 +14,7 @@ const CHILDREN = ['profile-child', 'judge-child'] as const;
 
 export type ChildName = (typeof CHILDREN)[number];
 
-/** Compiles the children and what they import into `.cache/`: nobody runs the product through a loader. */
+/** Compiles the children and what they import into `.cache/` and bundles them: nobody runs the product through a loader. */
 export async function compileChildren(): Promise<void> {
   mkdirSync(FOLDER, { recursive: true });
   const config = {
@@ -31,11 +31,13 @@ export async function compileChildren(): Promise<void> {
   writeFileSync(`${FOLDER}/tsconfig.json`, JSON.stringify(config));
   writeFileSync(`${FOLDER}/package.json`, '{"type":"module"}');
   await run(process.execPath, [`${ROOT}node_modules/typescript/bin/tsc`, '-p', `${FOLDER}/tsconfig.json`]);
+  const entries = CHILDREN.map(name => `${name}=bench/judgement/${name}.js`);
+  await run(process.execPath, [`${ROOT}scripts/bundle-children.mjs`, `${FOLDER}/dist`, ...entries]);
 }
 
 /** Runs a child to its end; its last line is a JSON object. Wall time is that of the whole process. */
 export async function runChild<T extends object>(name: ChildName, args: readonly string[]): Promise<T & Cost> {
-  const path = `${FOLDER}/dist/bench/judgement/${name}.js`;
+  const path = `${FOLDER}/dist/child/${name}.js`;
   const began = performance.now();
   const { stdout } = await run(process.execPath, [...HEAP_FLAGS, path, ...args], { maxBuffer: 2 ** 26 });
   return { wall: (performance.now() - began) / 1000, ...JSON.parse(stdout.trimEnd().split('\n').at(-1)!) };
