@@ -23,6 +23,8 @@ const materialShare = 0.1;
 const deviations = 3;
 /** When most of so many cohorts were late, that is how labels come now. */
 const recentCohorts = 10;
+/** A label may take so long from the moment it is known to the file that brings it: files come once a day. */
+const deliveryDays = 1;
 /** A cohort with a larger share of labels of unknown age says nothing about arrival. */
 const undatedMax = 0.05;
 
@@ -96,7 +98,7 @@ function judgeArrival(cohorts: readonly CohortArrivals[], reference: readonly Co
     return { ...base, status: 'insufficient', reason: `${text}, ${undated} of them without a time of arrival` };
   }
   const curve = maturityCurve(reference.filter(isDated));
-  const usual = cohorts.map(cohort => ({ cohort, point: curve[cohort.observedDays] }));
+  const usual = cohorts.map(cohort => ({ cohort, point: curve[Math.max(0, cohort.observedDays - deliveryDays)] }));
   const seen = Math.min(...usual.map(({ point }) => point?.cohorts ?? 0));
   if (seen < cohortsMin || rows === 0) {
     return {
@@ -115,7 +117,7 @@ function judgeArrival(cohorts: readonly CohortArrivals[], reference: readonly Co
     limit,
     limitSource,
     details: { expected },
-    reason: `${text}; ${percent(expected)} is usual then (${seen} earlier cohorts), ${percent(limit)} the least${behind}`,
+    reason: `${text}; ${percent(expected)} is usual then, given a day for delivery (${seen} earlier cohorts), ${percent(limit)} the least${behind}`,
   };
 }
 
