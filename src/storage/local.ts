@@ -14,6 +14,7 @@ import { sha256OnThread } from './file-sink.ts';
 import { FolderSync } from './folder-sync.ts';
 import { keysInFolder } from './local-listing.ts';
 import {
+  answerOfMet,
   causeOf,
   type Downloaded,
   type DownloadOptions,
@@ -108,9 +109,14 @@ export class LocalStore implements ObjectStore {
   async put(key: string, body: Uint8Array): Promise<WriteResult> {
     const created = await this.putIfAbsent(key, body);
     if (created.kind !== 'not_applied' || created.reason !== 'exists') return created;
-    const found = await this.get(key);
-    const same = found.kind === 'found' && Buffer.compare(found.value.bytes, body) === 0;
-    return same ? { kind: 'applied', etag: found.value.etag } : created;
+    const met = await this.#read(key, undefined, async file => {
+      const found = await file.stat();
+      const mismatch = mismatchOf(key, found);
+      if (mismatch !== null) return mismatch;
+      const same = found.bytes === body.length && Buffer.compare(await file.read(0, found.bytes), body) === 0;
+      return { kind: 'found', value: { same, etag: found.identity } };
+    });
+    return answerOfMet(created, met);
   }
 
   async upload(key: string, path: string, options: { readonly signal?: AbortSignal } = {}): Promise<WriteResult> {
@@ -122,7 +128,16 @@ export class LocalStore implements ObjectStore {
       return this.#syncFile(temporary);
     });
     if (created.kind !== 'not_applied' || created.reason !== 'exists') return created;
-    return (await this.#holdsFile(key, path, signal)) ?? created;
+    const met = await this.#read(key, signal, async file => {
+      const [ours, found] = [await this.#disk.stat(path), await file.stat()];
+      const mismatch = mismatchOf(key, found);
+      if (mismatch !== null) return mismatch;
+      const same =
+        ours.bytes === found.bytes &&
+        (await sha256OnThread(path, signal)) === (await sha256OnThread(this.pathOf(key), signal));
+      return { kind: 'found', value: { same, etag: found.identity } };
+    });
+    return answerOfMet(created, met);
   }
 
   async head(key: string): Promise<ReadResult<ObjectInfo>> {
@@ -350,18 +365,6 @@ export class LocalStore implements ObjectStore {
       return { kind: 'not_found' };
     } catch (rootError) {
       return { kind: 'unknown', cause: `the store's folder is not there: ${causeOf(rootError)}` };
-    }
-  }
-
-  /** `applied` when the object has the bytes of the file; null when it has not, or nobody can say. */
-  async #holdsFile(key: string, path: string, signal: AbortSignal | undefined): Promise<WriteResult | null> {
-    try {
-      const [ours, found] = [await this.#disk.stat(path), await this.#disk.stat(this.pathOf(key))];
-      if (ours.bytes !== found.bytes) return null;
-      const [wanted, present] = [await sha256OnThread(path, signal), await sha256OnThread(this.pathOf(key), signal)];
-      return wanted === present ? { kind: 'applied', etag: found.identity } : null;
-    } catch {
-      return null;
     }
   }
 }

@@ -184,6 +184,23 @@ export function refused(detail: string): WriteResult {
   return { kind: 'not_applied', reason: 'refused', detail };
 }
 
+/**
+ * What a `put` or an `upload` says that met an object, once that was read: `same` is whether it has the caller's bytes. Only
+ * bytes that were seen to differ are in the way; while nobody can read them, or the object went meanwhile, nothing is known.
+ */
+export function answerOfMet(created: WriteResult, met: ReadResult<{ same: boolean; etag: string }>): WriteResult {
+  switch (met.kind) {
+    case 'found':
+      return met.value.same ? { kind: 'applied', etag: met.value.etag } : created;
+    case 'changed':
+      return created;
+    case 'not_found':
+      return { kind: 'unknown', cause: 'an object was in the way, and is gone' };
+    case 'unknown':
+      return { kind: 'unknown', cause: `an object is in the way and could not be read: ${met.cause}` };
+  }
+}
+
 /** After a failed download: half a file, or one of an earlier download, must not be taken for the object. */
 export async function removeFile(path: string): Promise<void> {
   await rm(path, { force: true }).catch(() => undefined);

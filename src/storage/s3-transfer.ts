@@ -1,5 +1,5 @@
 /** Bodies of S3 answers. A connection may end early after a 200, so every body is measured before anyone uses it. */
-import { open } from 'node:fs/promises';
+import { type FileHandle, open } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { GetObjectCommandOutput } from '@aws-sdk/client-s3';
@@ -34,24 +34,27 @@ export async function bodyToFile(
   return { bytes: meter.bytes, sha256: sink.sha256 };
 }
 
-/** Whether the file has exactly these bytes. */
+/** Whether the file has exactly these bytes; rejects when the answer is not what its head announced. */
 export async function fileHolds(answer: GetObjectCommandOutput, path: string): Promise<boolean> {
-  const file = await open(path, 'r');
   const body = streamOf(answer);
+  let file: FileHandle | null = null;
   try {
+    file = await open(path, 'r');
     const { size } = await file.stat();
-    const meter = new Meter(answer);
     if (size !== answer.ContentLength) return false;
+    const meter = new Meter(answer);
+    let isSame = true;
     for await (const chunk of body) {
       const { buffer, bytesRead } = await file.read(Buffer.alloc(chunk.length), 0, chunk.length, meter.bytes);
-      if (bytesRead !== chunk.length || Buffer.compare(buffer, chunk) !== 0) return false;
+      isSame &&= bytesRead === chunk.length && Buffer.compare(buffer, chunk) === 0;
       meter.add(chunk);
     }
+    // A difference counts only in bytes that arrived as they were sent.
     meter.verify();
-    return true;
+    return isSame;
   } finally {
     body.destroy();
-    await file.close();
+    await file?.close();
   }
 }
 
@@ -74,8 +77,10 @@ export async function crc32OfFile(path: string, signal?: AbortSignal): Promise<n
 }
 
 function streamOf(answer: GetObjectCommandOutput): Readable {
-  if (answer.Body instanceof Readable) return answer.Body;
-  throw new Error('the answer has no body');
+  if (!(answer.Body instanceof Readable)) throw new Error('the answer has no body');
+  // Whoever reads the body meets its error there; one that comes before must not end the process.
+  answer.Body.on('error', () => undefined);
+  return answer.Body;
 }
 
 /** Counts a body and compares it with what the answer's head announced. */

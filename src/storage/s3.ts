@@ -21,6 +21,7 @@ import {
 } from '@aws-sdk/client-s3';
 import { crc32, crc32Header } from './crc32.ts';
 import {
+  answerOfMet,
   causeOf,
   type Downloaded,
   type DownloadOptions,
@@ -107,9 +108,12 @@ export class S3Store implements ObjectStore {
   async put(key: string, body: Uint8Array): Promise<WriteResult> {
     const created = await this.putIfAbsent(key, body);
     if (created.kind !== 'not_applied' || created.reason !== 'exists') return created;
-    const found = await this.get(key);
-    if (found.kind !== 'found') return created;
-    return Buffer.compare(found.value.bytes, body) === 0 ? { kind: 'applied', etag: found.value.etag } : created;
+    const met = await this.#read(key, undefined, async () => {
+      const answer = await this.#getObject(key, {});
+      const same = Buffer.compare(await bodyBytes(answer), body) === 0;
+      return { kind: 'found', value: { same, etag: etagOf(answer) } };
+    });
+    return answerOfMet(created, met);
   }
 
   async upload(key: string, path: string, options: { readonly signal?: AbortSignal } = {}): Promise<WriteResult> {
@@ -123,12 +127,11 @@ export class S3Store implements ObjectStore {
         ? await this.#createFromFile(key, path, source.bytes, signal)
         : await this.#createInParts(key, source, signal);
       if (created.kind !== 'not_applied' || created.reason !== 'exists') return created;
-      const found = await this.#read(key, signal, async () => {
+      const met = await this.#read(key, signal, async () => {
         const answer = await this.#getObject(key, {});
-        const same = await fileHolds(answer, path);
-        return { kind: 'found', value: same ? etagOf(answer) : null };
+        return { kind: 'found', value: { same: await fileHolds(answer, path), etag: etagOf(answer) } };
       });
-      return found.kind === 'found' && found.value !== null ? { kind: 'applied', etag: found.value } : created;
+      return answerOfMet(created, met);
     } catch (error) {
       // Only reading the local file gets here: requests have their own answers.
       return refused(causeOf(error));

@@ -54,6 +54,22 @@ describe('local store, on its own', () => {
     expect(reasonOf(await store.putIfAbsent('key', Buffer.from('x')))).toBe('refused');
   });
 
+  test('does not say that other bytes are in the way while nobody can read them', async () => {
+    const path = join(folder, 'bytes');
+    writeFileSync(path, 'x');
+    await store.putIfAbsent('key', Buffer.from('x'));
+    const openFile: typeof realDisk.openFile = path =>
+      path.endsWith('key') ? Promise.reject(new Error('EIO: i/o error, read')) : realDisk.openFile(path);
+    const failing = new LocalStore(folder, { ...realDisk, openFile });
+    const answers = [await failing.put('key', Buffer.from('x')), await failing.upload('key', path)];
+    for (const answer of answers)
+      expect(answer).toMatchObject({ kind: 'unknown', cause: expect.stringMatching(/EIO/) });
+    expect([await store.put('key', Buffer.from('x')), await store.upload('key', path)].map(reasonOf)).toEqual([
+      'applied',
+      'applied',
+    ]);
+  });
+
   test('hides the temporary files of killed processes, and removes the old ones', async () => {
     await store.putIfAbsent('a/key', Buffer.from('x'));
     for (const name of ['.tmp-1', 'a/.tmp-2']) writeFileSync(join(folder, name), 'half');

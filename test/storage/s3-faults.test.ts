@@ -4,6 +4,7 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+import type { WriteResult } from '../../src/storage/object-store.ts';
 import { probeProblem, probeStore } from '../../src/storage/probe.ts';
 import { S3Store } from '../../src/storage/s3.ts';
 import {
@@ -190,6 +191,41 @@ describe('a read', () => {
     proxy.setPlan(always({ kind: 'status', status: 404, code: 'NoSuchBucket' }));
     expect((await store.get('key')).kind).toBe('unknown');
     expect((await store.list('')).kind).toBe('unknown');
+  });
+});
+
+describe('a put that meets an object', () => {
+  const isRead = (request: S3Request) => request.method === 'GET';
+  const path = () => join(folder, 'met');
+  const ways: readonly [string, () => Promise<WriteResult>][] = [
+    ['put', () => store.put('key', body)],
+    ['upload', () => store.upload('key', path())],
+  ];
+  const passing: readonly Fault[] = [
+    { kind: 'status', status: 503 },
+    { kind: 'dropped' },
+    { kind: 'truncated' },
+    { kind: 'garbled' },
+  ];
+  const cases = ways.flatMap(([way, run]) => passing.map(fault => [way, fault, run] as const));
+  test.each(cases)(
+    'by %s: is applied once the same bytes could be read, unknown before, after %o',
+    async (_, fault, run) => {
+      writeFileSync(path(), body);
+      await store.putIfAbsent('key', body);
+      proxy.setPlan(first([fault, fault], isRead));
+      expect(reasonOf(await run())).toBe('applied');
+      proxy.setPlan(always(fault, isRead));
+      expect(reasonOf(await run())).toBe('unknown');
+    },
+  );
+
+  test.each(ways)('by %s: says that other bytes are there only when it has read them', async (_, run) => {
+    writeFileSync(path(), body);
+    await store.putIfAbsent('key', Buffer.from('other content of that length'.slice(0, body.length)));
+    expect(reasonOf(await run())).toBe('exists');
+    proxy.setPlan(always({ kind: 'status', status: 403 }, isRead));
+    expect(reasonOf(await run())).toBe('unknown');
   });
 });
 
