@@ -50,12 +50,7 @@ async function learn(
   seed: number,
 ) {
   const task: TrainingTask = { task: 'binary', classes: ['0', '1'], seed, threads: 1 };
-  const model = await trainer.train(
-    { rows: labels.length, features: columns, labels },
-    task,
-    parameters,
-    () => undefined,
-  );
+  const model = await trainer.train({ rows: labels.length, features: columns, labels }, task, parameters, null);
   return {
     score: (rows: LabelledRows) => model.predict(encodeFeatures(rows.columns, model.signature)),
   };

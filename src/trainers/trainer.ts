@@ -41,6 +41,8 @@ export interface TrainingProgress {
   readonly validationLoss: number | null;
 }
 
+export type Report = (progress: TrainingProgress) => void;
+
 export interface TrainedModel {
   readonly signature: Signature;
   /**
@@ -64,12 +66,15 @@ export interface Trainer {
   readonly parameters: readonly ParameterDoc[];
   /** Throws ParameterError for an unknown name or a value out of range; fills in the defaults. */
   check(parameters: Readonly<Record<string, unknown>>): void;
-  /** Learns from the table. Calls `report` after every round and lets the event loop turn. */
+  /**
+   * Learns from the table. Calls `report` after every round and lets the event loop turn. With null nobody asks for the
+   * rounds: losses that only people look at are not computed, and the model's `rounds` are empty.
+   */
   train(
     table: Table,
     task: TrainingTask,
     parameters: Readonly<Record<string, unknown>>,
-    report: (progress: TrainingProgress) => void,
+    report: Report | null,
   ): Promise<TrainedModel>;
 }
 

@@ -89,12 +89,14 @@ test('early stopping keeps the best round and says so', async () => {
     { x },
     x.map(value => (value + 2 * random() > 1.5 ? 1 : 0)),
   );
-  const model = await train(noisy, { trees: 500, early_stopping_rounds: 5, learning_rate: 0.3 });
+  const parameters = { trees: 500, early_stopping_rounds: 5, learning_rate: 0.3 };
+  const model = await train(noisy, parameters);
   const losses = model.rounds.map(round => round.validationLoss!);
   const best = losses.indexOf(Math.min(...losses)) + 1;
   expect(model.rounds).toHaveLength(best + 5);
   expect(model.notes).toContain(`stopped early after ${best + 5} rounds; the best round is kept`);
-  const short = await train(noisy, { trees: best, early_stopping_rounds: 5, learning_rate: 0.3 });
+  expect((await gbdt.train(noisy, tasks.binary, parameters, null)).notes).toEqual(model.notes);
+  const short = await train(noisy, { ...parameters, trees: best });
   expect(Buffer.from(model.toOnnx({})).equals(Buffer.from(short.toOnnx({})))).toBe(true);
 });
 

@@ -1,7 +1,7 @@
 /** Gradient boosting: rounds of trees, each fitted to the gradients the trees before it have left. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { type Random, sampleIndices, seededRandom } from '../random.ts';
-import type { TrainingProgress } from '../trainer.ts';
+import type { Report, TrainingProgress } from '../trainer.ts';
 import { type Binning, fillBins } from './bins.ts';
 import { type GrownTree, type GrowRules, growTree } from './grow.ts';
 import { allocate, openWorkspace, planLayout, type Workspace } from './layout.ts';
@@ -9,7 +9,7 @@ import { baseScores, gradientScales, meanLoss, type Task } from './loss.ts';
 import type { GbdtParameters } from './parameters.ts';
 import { putGradients, ROWS_PER_TASK, step } from './steps.ts';
 import { Team } from './team.ts';
-import { flatten, leafOf, type Tree } from './tree.ts';
+import { columnsOfNodes, flatten, leafOf, type Tree } from './tree.ts';
 
 /** The training loss of a round is taken from this many rows; it is for people and for nothing else. */
 const LOSS_ROWS = 16_384;
@@ -34,11 +34,13 @@ export interface BoostInput {
 
 export interface Boosted {
   readonly trees: readonly Tree[];
+  /** Empty when nobody asked for them. */
   readonly rounds: readonly TrainingProgress[];
-  readonly stoppedEarly: boolean;
+  /** The round after which it stopped early; null when it did not. */
+  readonly stoppedAfter: number | null;
 }
 
-export async function boost(input: BoostInput, report: (progress: TrainingProgress) => void): Promise<Boosted> {
+export async function boost(input: BoostInput, report: Report | null): Promise<Boosted> {
   const { parameters, binnings } = input;
   const rows = input.labels.length;
   const threads = rows * binnings.length >= PARALLEL_VALUES ? input.threads : 1;
@@ -90,34 +92,36 @@ class Boosting {
     this.#lossRows = sampled.map(position => this.#training[position]!);
   }
 
-  async run(report: (progress: TrainingProgress) => void): Promise<Boosted> {
+  async run(report: Report | null): Promise<Boosted> {
     const { task, parameters, outputs } = this.#input;
     const base = baseScores(task, this.#workspace, this.#training);
     for (let output = 0; output < outputs; output++) this.#startScores(output, base[output]!);
     const trees: Tree[] = [];
     const rounds: TrainingProgress[] = [];
     let best = { round: 0, loss: Infinity };
-    let stoppedEarly = false;
-    for (let round = 1; round <= parameters.trees && !stoppedEarly; round++) {
+    let stoppedAfter: number | null = null;
+    for (let round = 1; round <= parameters.trees && stoppedAfter === null; round++) {
       for (let output = 0; output < outputs; output++) {
         trees.push(this.#addTree(output, round === 1 ? base[output]! : 0));
       }
       const validationLoss = this.#validation.length > 0 ? meanLoss(task, this.#workspace, this.#validation) : null;
-      const loss = meanLoss(task, this.#workspace, this.#lossRows);
-      const progress = { round, rounds: parameters.trees, loss, validationLoss };
-      rounds.push(progress);
-      report(progress);
+      if (report !== null) {
+        const loss = meanLoss(task, this.#workspace, this.#lossRows);
+        const progress = { round, rounds: parameters.trees, loss, validationLoss };
+        rounds.push(progress);
+        report(progress);
+      }
       if (validationLoss !== null) {
         if (validationLoss < best.loss) best = { round, loss: validationLoss };
-        stoppedEarly = round - best.round >= parameters.early_stopping_rounds;
+        if (round - best.round >= parameters.early_stopping_rounds) stoppedAfter = round;
       }
       // Nothing left to learn: the gradients of every leaf are zero or no split is allowed.
       if (round > 1 && trees.slice(-outputs).every(tree => tree.nodes.length === 0)) break;
       // Lets messages of this process out between rounds.
       await nextTurn();
     }
-    const kept = this.#validation.length > 0 ? best.round : rounds.length;
-    return { trees: trees.slice(0, kept * outputs), rounds, stoppedEarly };
+    const kept = this.#validation.length > 0 ? trees.slice(0, best.round * outputs) : trees;
+    return { trees: kept, rounds, stoppedAfter };
   }
 
   #addTree(output: number, base: number): Tree {
@@ -169,9 +173,10 @@ class Boosting {
     });
     if (sample.length === layout.rows) return;
     const flat = flatten(tree);
+    const columns = columnsOfNodes(flat, this.#input.columns);
     for (const row of complement(sample, layout.rows)) {
       const at = row * outputs + output;
-      scores[at] = scores[at]! + leafOf(flat, this.#input.columns, row) - base;
+      scores[at] = scores[at]! + leafOf(flat, columns, row) - base;
     }
   }
 

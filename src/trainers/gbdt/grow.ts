@@ -56,7 +56,7 @@ export function growTree(
     nodes.push(node);
     const middle = partitionRows(workspace, team, leaf, split);
     const children = childLeaves(workspace, leaf, { node, split, middle, slot: leaves.length, rules });
-    leaves.splice(chosen, 1, children.left);
+    leaves[chosen] = children.left;
     leaves.push(children.right);
     const [counted, sibling] =
       children.left.slot === leaf.slot ? [children.right, children.left] : [children.left, children.right];
@@ -66,7 +66,9 @@ export function growTree(
   leaves.forEach((leaf, index) => {
     if (leaf.parent !== null) leaf.parent.node[leaf.parent.side] = ~index;
   });
-  const values = leaves.map(leaf => Math.fround(rules.offset + rules.learningRate * leafValue(leaf.totals, rules.l2)));
+  const values = leaves.map(({ totals }) =>
+    Math.fround(rules.offset + rules.learningRate * leafValue(totals.gradient, totals.hessian, totals, rules.l2)),
+  );
   return {
     tree: { nodes, leaves: values, output: given.output },
     ranges: leaves.map(({ begin, end }) => ({ begin, end })),
@@ -93,24 +95,32 @@ function rootLeaf({ gradients, order }: Workspace, rows: number, rules: GrowRule
 
 /** Fills `best` of a leaf, and of its sibling, whose slot still holds their parent's histogram. */
 function search(workspace: Workspace, team: Team, rules: GrowRules, counted: Leaf, sibling: Leaf | null): void {
-  const splittable = (leaf: Leaf) => leaf.depth < rules.maxDepth && leaf.end - leaf.begin >= 2 * rules.minLeafRows;
-  if (workspace.layout.features === 0 || !(splittable(counted) || (sibling !== null && splittable(sibling)))) return;
+  const splitsCounted = isSplittable(counted, rules);
+  const splitsSibling = sibling !== null && isSplittable(sibling, rules);
+  if (workspace.layout.features === 0 || !(splitsCounted || splitsSibling)) return;
   putSplit(workspace, {
     counted: { slot: counted.slot, begin: counted.begin, end: counted.end, leaf: counted.totals },
     sibling: sibling === null ? null : { slot: sibling.slot, leaf: sibling.totals },
     rules,
   });
   team.run(step.split, workspace.layout.groups.length);
-  for (const leaf of [counted, sibling]) {
-    if (leaf !== null && splittable(leaf)) leaf.best = bestCandidate(workspace, leaf.slot);
-  }
+  if (splitsCounted) counted.best = bestCandidate(workspace, counted.slot);
+  if (splitsSibling) sibling.best = bestCandidate(workspace, sibling.slot);
+}
+
+function isSplittable({ depth, begin, end }: Leaf, { maxDepth, minLeafRows }: GrowRules): boolean {
+  return depth < maxDepth && end - begin >= 2 * minLeafRows;
 }
 
 function bestLeaf(leaves: readonly Leaf[]): number | null {
   let chosen: number | null = null;
-  leaves.forEach((leaf, index) => {
-    if (leaf.best !== null && leaf.best.gain > (chosen === null ? 0 : leaves[chosen]!.best!.gain)) chosen = index;
-  });
+  let gain = 0;
+  for (let index = 0; index < leaves.length; index++) {
+    const { best } = leaves[index]!;
+    if (best === null || !(best.gain > gain)) continue;
+    chosen = index;
+    gain = best.gain;
+  }
   return chosen;
 }
 
@@ -141,16 +151,17 @@ function partitionRows(workspace: Workspace, team: Team, leaf: Leaf, split: Cand
   });
   team.run(step.partition, count);
 
-  const start = (segment: number) => segmentStart(leaf.begin, leaf.end, count, segment);
   let to = leaf.begin;
   for (let segment = 0; segment < count; segment++) {
-    order.copyWithin(to, start(segment), start(segment) + segments[segment]!);
+    const from = segmentStart(leaf.begin, leaf.end, count, segment);
+    if (from > to) order.copyWithin(to, from, from + segments[segment]!);
     to += segments[segment]!;
   }
   const middle = to;
   for (let segment = 0; segment < count; segment++) {
-    const rows = start(segment + 1) - start(segment) - segments[segment]!;
-    order.set(aside.subarray(start(segment), start(segment) + rows), to);
+    const from = segmentStart(leaf.begin, leaf.end, count, segment);
+    const rows = segmentStart(leaf.begin, leaf.end, count, segment + 1) - from - segments[segment]!;
+    order.set(aside.subarray(from, from + rows), to);
     to += rows;
   }
   return middle;
@@ -168,41 +179,48 @@ function childLeaves(
   },
 ): { left: Leaf; right: Leaf } {
   const { node, split, middle, rules } = given;
-  const { low, high } = leaf.totals;
-  const leftRows = middle - leaf.begin;
-  const rightRows = leaf.end - middle;
-  const left = { gradient: split.leftGradient, hessian: split.leftHessian, rows: leftRows, low, high };
-  const right = {
-    gradient: leaf.totals.gradient - split.leftGradient,
-    hessian: leaf.totals.hessian - split.leftHessian,
-    rows: rightRows,
-    low,
-    high,
-  };
+  const { begin, end, depth, totals } = leaf;
+  const gradient = totals.gradient - split.leftGradient;
+  const hessian = totals.hessian - split.leftHessian;
   // Below a monotone split the two sides may not cross the middle of their values.
   const direction = workspace.monotone[split.feature]!;
-  const border = (leafValue(left, rules.l2) + leafValue(right, rules.l2)) / 2;
-  if (direction > 0) [left.high, right.low] = [border, border];
-  if (direction < 0) [left.low, right.high] = [border, border];
+  let border = 0;
+  if (direction !== 0) {
+    const left = leafValue(split.leftGradient, split.leftHessian, totals, rules.l2);
+    border = (left + leafValue(gradient, hessian, totals, rules.l2)) / 2;
+  }
   // The smaller child is counted into a new slot; the larger becomes what is left of the parent.
-  const leftIsSmaller = leftRows <= rightRows;
-  const common = { depth: leaf.depth + 1, best: null };
+  const leftIsSmaller = middle - begin <= end - middle;
   return {
     left: {
-      ...common,
-      begin: leaf.begin,
+      begin,
       end: middle,
-      totals: left,
+      depth: depth + 1,
+      totals: {
+        gradient: split.leftGradient,
+        hessian: split.leftHessian,
+        rows: middle - begin,
+        low: direction < 0 ? border : totals.low,
+        high: direction > 0 ? border : totals.high,
+      },
       slot: leftIsSmaller ? given.slot : leaf.slot,
       parent: { node, side: 'left' },
+      best: null,
     },
     right: {
-      ...common,
       begin: middle,
-      end: leaf.end,
-      totals: right,
+      end,
+      depth: depth + 1,
+      totals: {
+        gradient,
+        hessian,
+        rows: end - middle,
+        low: direction > 0 ? border : totals.low,
+        high: direction < 0 ? border : totals.high,
+      },
       slot: leftIsSmaller ? leaf.slot : given.slot,
       parent: { node, side: 'right' },
+      best: null,
     },
   };
 }

@@ -143,8 +143,8 @@ function notesOf(table: Table, boosted: Boosted, binnings: readonly Binning[]): 
   const used = new Set(binnings.map(({ feature }) => feature));
   const constant = table.features.filter((_, index) => !used.has(index)).map(feature => feature.name);
   if (constant.length > 0) notes.push(`features without any variation were left out: ${constant.join(', ')}`);
-  if (boosted.stoppedEarly) {
-    notes.push(`stopped early after ${boosted.rounds.length} rounds; the best round is kept`);
+  if (boosted.stoppedAfter !== null) {
+    notes.push(`stopped early after ${boosted.stoppedAfter} rounds; the best round is kept`);
   }
   return notes;
 }

@@ -29,13 +29,15 @@ export function gradientScales(
   weightMax: number,
 ): { gradient: number; hessian: number } {
   const { outputs } = workspace.layout;
-  const largest = {
-    binary: () => ({ gradient: weightMax, hessian: weightMax / 4 }),
-    multiclass: () => ({ gradient: weightMax, hessian: (weightMax / 4) * (outputs / (outputs - 1)) }),
-    // A perfect fit has gradient 0 everywhere; any scale will do.
-    regression: () => ({ gradient: largestResidual(workspace, rows) || 1, hessian: weightMax }),
-  }[task]();
-  return { gradient: FIXED_MAX / largest.gradient, hessian: FIXED_MAX / largest.hessian };
+  switch (task) {
+    case 'binary':
+      return { gradient: FIXED_MAX / weightMax, hessian: FIXED_MAX / (weightMax / 4) };
+    case 'multiclass':
+      return { gradient: FIXED_MAX / weightMax, hessian: FIXED_MAX / ((weightMax / 4) * (outputs / (outputs - 1))) };
+    case 'regression':
+      // A perfect fit has gradient 0 everywhere; any scale will do.
+      return { gradient: FIXED_MAX / (largestResidual(workspace, rows) || 1), hessian: FIXED_MAX / weightMax };
+  }
 }
 
 function largestResidual({ labels, weights, scores }: Workspace, rows: Uint32Array): number {

@@ -5,7 +5,7 @@
  * A step's arguments lie in `command`, which the main thread fills before it opens the step.
  */
 import { FEATURE_BYTES } from './kernel.ts';
-import { CANDIDATE_FIELDS, type Workspace } from './layout.ts';
+import { CANDIDATE_FIELDS, type Layout, type Workspace } from './layout.ts';
 import { type Task, writeGradients, writeProbabilities } from './loss.ts';
 import { type Candidate, findSplit, type LeafTotals, type SplitRules } from './split.ts';
 
@@ -35,36 +35,76 @@ export interface SplitCommand {
   readonly rules: SplitRules;
 }
 
+/** Where the parts of a split command begin. */
+const splitAt = { rules: 0, counted: 6, countedLeaf: 9, siblingSlot: 14, siblingLeaf: 15 } as const;
+
 export function putGradients({ command }: Workspace, given: GradientCommand): void {
-  command.set([tasks.indexOf(given.task), given.output, given.gradientScale, given.hessianScale, given.salt]);
+  command[0] = tasks.indexOf(given.task);
+  command[1] = given.output;
+  command[2] = given.gradientScale;
+  command[3] = given.hessianScale;
+  command[4] = given.salt;
 }
 
 export function putPartition({ command }: Workspace, given: PartitionCommand): void {
-  command.set([given.begin, given.end, given.segments, given.bins]);
+  command[0] = given.begin;
+  command[1] = given.end;
+  command[2] = given.segments;
+  command[3] = given.bins;
 }
 
 export function putSplit({ command }: Workspace, { counted, sibling, rules }: SplitCommand): void {
-  const totals = ({ gradient, hessian, rows, low, high }: LeafTotals) => [gradient, hessian, rows, low, high];
-  const none = [0, 0, 0, 0, 0];
-  command.set([
-    ...[rules.gradientUnit, rules.hessianUnit, rules.l2, rules.minLeafRows, rules.minLeafHessian, rules.minGain],
-    ...[counted.slot, counted.begin, counted.end, ...totals(counted.leaf)],
-    ...[sibling?.slot ?? -1, ...(sibling === null ? none : totals(sibling.leaf))],
-  ]);
+  command[splitAt.rules] = rules.gradientUnit;
+  command[splitAt.rules + 1] = rules.hessianUnit;
+  command[splitAt.rules + 2] = rules.l2;
+  command[splitAt.rules + 3] = rules.minLeafRows;
+  command[splitAt.rules + 4] = rules.minLeafHessian;
+  command[splitAt.rules + 5] = rules.minGain;
+  command[splitAt.counted] = counted.slot;
+  command[splitAt.counted + 1] = counted.begin;
+  command[splitAt.counted + 2] = counted.end;
+  putTotals(command, splitAt.countedLeaf, counted.leaf);
+  command[splitAt.siblingSlot] = sibling === null ? -1 : sibling.slot;
+  if (sibling !== null) putTotals(command, splitAt.siblingLeaf, sibling.leaf);
+}
+
+function putTotals(command: Float64Array, at: number, leaf: LeafTotals): void {
+  command[at] = leaf.gradient;
+  command[at + 1] = leaf.hessian;
+  command[at + 2] = leaf.rows;
+  command[at + 3] = leaf.low;
+  command[at + 4] = leaf.high;
+}
+
+function totalsAt(command: Float64Array, at: number): LeafTotals {
+  return {
+    gradient: command[at]!,
+    hessian: command[at + 1]!,
+    rows: command[at + 2]!,
+    low: command[at + 3]!,
+    high: command[at + 4]!,
+  };
+}
+
+function rulesAt(command: Float64Array, at: number): SplitRules {
+  return {
+    gradientUnit: command[at]!,
+    hessianUnit: command[at + 1]!,
+    l2: command[at + 2]!,
+    minLeafRows: command[at + 3]!,
+    minLeafHessian: command[at + 4]!,
+    minGain: command[at + 5]!,
+  };
 }
 
 export function runTask(workspace: Workspace, which: number, task: number): void {
-  const { command, layout } = workspace;
-  const range = { begin: task * ROWS_PER_TASK, end: Math.min(layout.rows, (task + 1) * ROWS_PER_TASK) };
   switch (which) {
     case step.probabilities:
-      writeProbabilities(workspace, range);
+      writeProbabilities(workspace, rowsOfTask(workspace, task));
       return;
-    case step.gradients: {
-      const [kind = 0, output = 0, gradientScale = 0, hessianScale = 0, salt = 0] = command;
-      writeGradients(tasks[kind] ?? 'binary', workspace, range, { output, gradientScale, hessianScale, salt });
+    case step.gradients:
+      gradientsOfTask(workspace, task);
       return;
-    }
     case step.partition:
       partitionSegment(workspace, task);
       return;
@@ -76,14 +116,30 @@ export function runTask(workspace: Workspace, which: number, task: number): void
   }
 }
 
+function rowsOfTask({ layout }: Workspace, task: number) {
+  return { begin: task * ROWS_PER_TASK, end: Math.min(layout.rows, (task + 1) * ROWS_PER_TASK) };
+}
+
+function gradientsOfTask(workspace: Workspace, task: number): void {
+  const { command } = workspace;
+  writeGradients(tasks[command[0]!] ?? 'binary', workspace, rowsOfTask(workspace, task), {
+    output: command[1]!,
+    gradientScale: command[2]!,
+    hessianScale: command[3]!,
+    salt: command[4]!,
+  });
+}
+
 function partitionSegment({ command, layout, kernel, segments }: Workspace, segment: number): void {
-  const [begin = 0, end = 0, count = 1, bins = 0] = command;
+  const begin = command[0]!;
+  const end = command[1]!;
+  const count = command[2]!;
   const from = segmentStart(begin, end, count, segment);
   segments[segment] = kernel.partition({
     rows: layout.order,
     begin: from,
     end: segmentStart(begin, end, count, segment + 1),
-    bins,
+    bins: command[3]!,
     table: layout.table,
     aside: layout.aside + 4 * from,
   });
@@ -96,35 +152,30 @@ export function segmentStart(begin: number, end: number, count: number, segment:
 /** One group of features: count the smaller leaf, derive its sibling, leave the best candidate of each. */
 function searchGroup(workspace: Workspace, groupIndex: number): void {
   const { command, layout, kernel, bytes } = workspace;
-  const [gradientUnit = 0, hessianUnit = 0, l2 = 0, minLeafRows = 0, minLeafHessian = 0, minGain = 0] = command;
-  const rules = { gradientUnit, hessianUnit, l2, minLeafRows, minLeafHessian, minGain };
-  const [slot = 0, begin = 0, end = 0] = command.subarray(6, 9);
-  const siblingSlot = command[14]!;
+  const rules = rulesAt(command, splitAt.rules);
+  const slot = command[splitAt.counted]!;
+  const siblingSlot = command[splitAt.siblingSlot]!;
   const group = layout.groups[groupIndex]!;
   const groupBytes = group.size * FEATURE_BYTES;
-  const address = (leafSlot: number) =>
-    layout.histograms + leafSlot * layout.histogramBytes + group.first * FEATURE_BYTES;
-
-  const histogram = address(slot);
+  const histogram = histogramAddress(layout, slot, group.first);
   bytes.fill(0, histogram, histogram + groupBytes);
   kernel.histogram(group.size, {
     rows: layout.order,
-    begin,
-    end,
+    begin: command[splitAt.counted + 1]!,
+    end: command[splitAt.counted + 2]!,
     gradients: layout.gradients,
     bins: group.bins,
     histogram,
   });
-  searchLeaf(workspace, groupIndex, slot, totalsAt(command, 9), rules);
+  searchLeaf(workspace, groupIndex, slot, totalsAt(command, splitAt.countedLeaf), rules);
   if (siblingSlot >= 0) {
-    kernel.subtract(address(siblingSlot), histogram, groupBytes);
-    searchLeaf(workspace, groupIndex, siblingSlot, totalsAt(command, 15), rules);
+    kernel.subtract(histogramAddress(layout, siblingSlot, group.first), histogram, groupBytes);
+    searchLeaf(workspace, groupIndex, siblingSlot, totalsAt(command, splitAt.siblingLeaf), rules);
   }
 }
 
-function totalsAt(command: Float64Array, at: number): LeafTotals {
-  const [gradient = 0, hessian = 0, rows = 0, low = 0, high = 0] = command.subarray(at, at + 5);
-  return { gradient, hessian, rows, low, high };
+function histogramAddress({ histograms, histogramBytes }: Layout, slot: number, feature: number): number {
+  return histograms + slot * histogramBytes + feature * FEATURE_BYTES;
 }
 
 function searchLeaf(workspace: Workspace, groupIndex: number, slot: number, leaf: LeafTotals, rules: SplitRules): void {
@@ -137,22 +188,36 @@ function searchLeaf(workspace: Workspace, groupIndex: number, slot: number, leaf
     const feature = { index, valueBins: valueBins[index]!, monotone: monotone[index]! };
     findSplit(histograms, offset, feature, leaf, rules, best);
   }
-  const at = (slot * layout.groups.length + groupIndex) * CANDIDATE_FIELDS;
-  candidates.set([best.gain, best.feature, best.bin, best.missingLeft, best.leftGradient, best.leftHessian], at);
+  const at = candidateAt(layout, slot, groupIndex);
+  candidates[at] = best.gain;
+  candidates[at + 1] = best.feature;
+  candidates[at + 2] = best.bin;
+  candidates[at + 3] = best.missingLeft;
+  candidates[at + 4] = best.leftGradient;
+  candidates[at + 5] = best.leftHessian;
+}
+
+function candidateAt({ groups }: Layout, slot: number, groupIndex: number): number {
+  return (slot * groups.length + groupIndex) * CANDIDATE_FIELDS;
 }
 
 /** The best candidate of a leaf over all groups, or null; ties go to the first feature. */
 export function bestCandidate({ layout, candidates }: Workspace, slot: number): Candidate | null {
-  let best: Candidate | null = null;
+  let gain = 0;
+  let at = -1;
   for (let group = 0; group < layout.groups.length; group++) {
-    const at = (slot * layout.groups.length + group) * CANDIDATE_FIELDS;
-    const [gain = 0, feature = -1, bin = 0, missingLeft = 0, leftGradient = 0, leftHessian = 0] = candidates.subarray(
-      at,
-      at + CANDIDATE_FIELDS,
-    );
-    if (feature >= 0 && gain > (best?.gain ?? 0)) {
-      best = { gain, feature, bin, missingLeft, leftGradient, leftHessian };
-    }
+    const other = candidateAt(layout, slot, group);
+    if (candidates[other + 1]! < 0 || !(candidates[other]! > gain)) continue;
+    gain = candidates[other]!;
+    at = other;
   }
-  return best;
+  if (at < 0) return null;
+  return {
+    gain,
+    feature: candidates[at + 1]!,
+    bin: candidates[at + 2]!,
+    missingLeft: candidates[at + 3]!,
+    leftGradient: candidates[at + 4]!,
+    leftHessian: candidates[at + 5]!,
+  };
 }

@@ -43,27 +43,33 @@ export function flatten({ nodes, leaves, output }: Tree): FlatTree {
   };
 }
 
-/** The leaf's value for one row. */
+/** The column that each node looks at: found once, not again for every row. */
+export function columnsOfNodes({ features }: FlatTree, columns: readonly Float32Array[]): readonly Float32Array[] {
+  return Array.from(features, feature => columns[feature]!);
+}
+
+/** The leaf's value for one row; `columns` has one per node. */
 export function leafOf(tree: FlatTree, columns: readonly Float32Array[], row: number): number {
-  let node = tree.left.length === 0 ? -1 : 0;
+  const { thresholds, missingLeft, left, right } = tree;
+  let node = left.length === 0 ? -1 : 0;
   while (node >= 0) {
-    const value = columns[tree.features[node]!]![row]!;
-    const goesLeft = value <= tree.thresholds[node]! || (tree.missingLeft[node] === 1 && Number.isNaN(value));
-    node = goesLeft ? tree.left[node]! : tree.right[node]!;
+    const value = columns[node]![row]!;
+    const goesLeft = value <= thresholds[node]! || (missingLeft[node] === 1 && Number.isNaN(value));
+    node = goesLeft ? left[node]! : right[node]!;
   }
   return tree.leaves[~node]!;
 }
 
 /** Float32 sums in tree order, as ONNX Runtime computes them; row-major `[rows, outputs]`. */
 export function sumTrees(trees: readonly FlatTree[], columns: readonly Float32Array[], outputs: number): Float32Array {
-  const rows = columns[0]?.length ?? 0;
-  const sums = new Float32Array(rows * outputs);
+  const sums = new Float32Array((columns[0]?.length ?? 0) * outputs);
   // A tree at a time: it stays in the cache while the rows stream by.
-  for (const tree of trees) {
-    for (let row = 0; row < rows; row++) {
-      const at = row * outputs + tree.output;
-      sums[at] = sums[at]! + leafOf(tree, columns, row);
-    }
-  }
+  for (const tree of trees) addTree(tree, columnsOfNodes(tree, columns), sums, outputs);
   return sums;
+}
+
+function addTree(tree: FlatTree, columns: readonly Float32Array[], sums: Float32Array, outputs: number): void {
+  for (let row = 0, at = tree.output; at < sums.length; row++, at += outputs) {
+    sums[at] = sums[at]! + leafOf(tree, columns, row);
+  }
 }

@@ -57,9 +57,11 @@ export const logistic: Trainer = {
     const rounds: TrainingProgress[] = [];
     const size = (design.weights + 1) * outputs;
     const solved = await minimise(objective, startOf(design, size, table, task), parameters, async (round, loss) => {
-      const progress = { round, rounds: parameters.iterations, loss, validationLoss: null };
-      rounds.push(progress);
-      report(progress);
+      if (report !== null) {
+        const progress = { round, rounds: parameters.iterations, loss, validationLoss: null };
+        rounds.push(progress);
+        report(progress);
+      }
       await nextTurn();
     });
     const signature = builtinSignature(
