@@ -4,6 +4,7 @@ import type { InputTable, ModelDefinition } from '../domain/definition.ts';
 import type { SnapshotFile } from '../domain/snapshot.ts';
 import type { FileFormat, InputRange } from '../engine/job.ts';
 import type { PartOfFile, TableFile } from '../inputs/input-tables.ts';
+import { sha256OnThread } from '../storage/file-sink.ts';
 import { PermanentFault } from './fault.ts';
 import type { Work } from './long.ts';
 import { inScratch, type Services } from './services.ts';
@@ -136,17 +137,11 @@ export async function assertPinned(services: Services, files: readonly SnapshotF
       throw changed(path, `${bytes} bytes`, found === null ? 'no file' : `${found.bytes} bytes`);
     if (etag !== undefined && found.etag !== etag) throw changed(path, `ETag ${etag}`, `ETag ${found.etag}`);
   });
-  const hashed = files.filter(({ sha256 }) => sha256 !== null);
-  if (hashed.length === 0) return;
-  const inspection = await services.engine.run(
-    'inspect',
-    { files: hashed.map(({ path }) => ({ path: absolute(services, path) })), digests: true },
-    { deadlineMs: inspectMs, signal: work.signal },
-  );
-  for (const [index, { path, sha256 }] of hashed.entries()) {
-    const found = inspection.files[index]?.sha256 ?? null;
+  await eachOf(files, async ({ path, sha256 }) => {
+    if (sha256 === null) return;
+    const found = await sha256OnThread(absolute(services, path), work.signal);
     if (found !== sha256) throw changed(path, `sha256 ${sha256}`, `sha256 ${found}`);
-  }
+  });
 }
 
 /** A Delta table's own files are Parquet. */
