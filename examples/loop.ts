@@ -225,25 +225,25 @@ export async function qualityByPeriod(options: {
   readonly periodLength: number;
 }): Promise<readonly PeriodQuality[]> {
   const { engine, table, project, labels } = options;
+  const served = (await table.snapshot()).files.flatMap(file => {
+    const folder = join(labels.folder, `date=${file.partition}`);
+    if (!existsSync(folder)) return [];
+    const tables = {
+      p: [join(project.store, table.root, file.path)],
+      l: readdirSync(folder).map(name => join(folder, name)),
+    };
+    return [{ period: file.partition.slice(0, options.periodLength), tables }];
+  });
+  const sql = `SELECT p.score, l."${labels.column}"::VARCHAR = '${labels.positive}' FROM p JOIN l USING ("${labels.key}")`;
+  const answers = await engine.run(
+    'queries',
+    { queries: served.map(({ tables }) => ({ sql, tables, rowsMax: 1_000_000 })) },
+    { deadlineMs: 600_000 },
+  );
   const periods = new Map<string, { scores: number[]; truth: number[] }>();
-  for (const file of (await table.snapshot()).files) {
-    const labelFolder = join(labels.folder, `date=${file.partition}`);
-    if (!existsSync(labelFolder)) continue;
-    const { rows } = await engine.run(
-      'query',
-      {
-        sql: `SELECT p.score, l."${labels.column}"::VARCHAR = '${labels.positive}' FROM p JOIN l USING ("${labels.key}")`,
-        tables: {
-          p: [join(project.store, table.root, file.path)],
-          l: readdirSync(labelFolder).map(name => join(labelFolder, name)),
-        },
-        rowsMax: 1_000_000,
-      },
-      { deadlineMs: 60_000 },
-    );
-    const period = file.partition.slice(0, options.periodLength);
+  for (const [index, { period }] of served.entries()) {
     const sofar = periods.get(period) ?? { scores: [], truth: [] };
-    for (const [score, isPositive] of rows) {
+    for (const [score, isPositive] of answers[index]?.rows ?? []) {
       sofar.scores.push(Number(score));
       sofar.truth.push(isPositive === true ? 1 : 0);
     }

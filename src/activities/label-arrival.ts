@@ -77,14 +77,11 @@ async function cohortsAt(
   { definition, partition, jobs, names }: ArrivalInput & { readonly names: readonly string[] },
   work: Work,
 ): Promise<readonly CohortArrivals[]> {
-  const cohorts: CohortArrivals[] = [];
-  for (const name of names) {
+  const observed = names.flatMap(name => {
     const job = jobs.get(name);
-    if (job === undefined) continue;
-    cohorts.push(await arrivalsOf(services, { definition, job, observedDays: daysBetween(name, partition) }, work));
-    work.report({ done: cohorts.length, total: names.length, unit: 'partitions' });
-  }
-  return cohorts;
+    return job === undefined ? [] : [{ job, observedDays: daysBetween(name, partition) }];
+  });
+  return await arrivalsOf(services, { definition, observed }, work);
 }
 
 /** As looks before this one recorded them. */

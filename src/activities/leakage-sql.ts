@@ -3,8 +3,12 @@ import { type Contract, type ContractColumn, featureColumns } from '../domain/co
 import type { QueryJob, QueryResult } from '../engine/job.ts';
 import { identifier, literal } from '../engine/sql.ts';
 
-/** Runs one of these statements over the files of its tables. */
-export type Query = (sql: string, tables: QueryJob['tables']) => Promise<QueryResult>;
+/** Runs these statements, each over the files of its tables. */
+export interface Queries {
+  one(sql: string, tables: QueryJob['tables']): Promise<QueryResult>;
+  /** Together they take a fraction of the time. */
+  each(queries: readonly QueryJob[]): Promise<readonly QueryResult[]>;
+}
 
 /** Rows, then for event time and known-at: rows after the time of prediction, and the longest lead in hours. */
 export function timesSql({ eventTime, knownAt }: Contract, time: string): string {

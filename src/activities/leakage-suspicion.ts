@@ -16,7 +16,7 @@ import { addDays, isDate } from '../domain/time.ts';
 import type { LabelledPartition, QueryJob } from '../engine/job.ts';
 import { rowShareSql } from '../engine/sql.ts';
 import { probeParameters } from '../trainers/learner.ts';
-import { leadLagSql, type Query, windowEndsSql } from './leakage-sql.ts';
+import { leadLagSql, type Queries, windowEndsSql } from './leakage-sql.ts';
 import type { Work } from './long.ts';
 import type { Services } from './services.ts';
 
@@ -31,18 +31,20 @@ interface TrainingRows {
   readonly definition: ModelDefinition;
   /** Path of `training.parquet`. */
   readonly training: string;
-  readonly run: Query;
+  readonly ask: Queries;
 }
 
 /** T6 */
 export async function randomSplitChecks(
   { engine }: Pick<Services, 'engine'>,
-  { definition, training, run }: TrainingRows,
+  { definition, training, ask }: TrainingRows,
   { signal }: Pick<Work, 'signal'>,
 ): Promise<readonly CheckResult[]> {
   const { contract, data, task, train } = definition;
   if (task !== 'binary') return checkRandomSplit({ reason: `an AUC is of binary tasks, this one is ${task}` });
-  const counted = await run('SELECT partition, count(*) FROM training GROUP BY partition', { training: [training] });
+  const counted = await ask.one('SELECT partition, count(*) FROM training GROUP BY partition', {
+    training: [training],
+  });
   const partitions = counted.rows.map(([partition, rows]) => ({ partition: String(partition), rows: Number(rows) }));
   if (!partitions.every(({ partition }) => isDate(partition))) {
     return checkRandomSplit({ reason: 'the partitions are no dates, so none is later' });
@@ -76,7 +78,7 @@ export async function randomSplitChecks(
 }
 
 /** T7 */
-export async function leadLagChecks({ definition, training, run }: TrainingRows): Promise<readonly CheckResult[]> {
+export async function leadLagChecks({ definition, training, ask }: TrainingRows): Promise<readonly CheckResult[]> {
   const { contract, data, task, train } = definition;
   if (task !== 'binary') return checkLeadLag(contract, { reason: `an AUC is of binary tasks, this one is ${task}` });
   if (contract.keys.length === 0) return checkLeadLag(contract, { reason: 'rows have no keys to follow' });
@@ -84,7 +86,7 @@ export async function leadLagChecks({ definition, training, run }: TrainingRows)
     .filter(({ type }) => type === 'float' || type === 'double' || type === 'int' || type === 'bool')
     .map(({ name }) => name);
   const tables = { training: [training] };
-  const [[rows] = []] = (await run('SELECT count(*) FROM training', tables)).rows;
+  const [[rows] = []] = (await ask.one('SELECT count(*) FROM training', tables)).rows;
   const share = Math.min(1, leadLagRowsMax / Math.max(1, Number(rows)));
   const sample = share === 1 ? 'TRUE' : rowShareSql({ side: 'holdout', share, seed: train.seed }, contract.keys);
   const label = { column: data.labels?.column ?? '', positive: data.labels?.positive ?? null };
@@ -92,7 +94,7 @@ export async function leadLagChecks({ definition, training, run }: TrainingRows)
   for (let from = 0; from < columns.length; from += columnsAtOnce) {
     const batch = columns.slice(from, from + columnsAtOnce);
     const sql = leadLagSql({ columns: batch, keys: contract.keys, label, sample });
-    Object.assign(found, leadLagOf(batch, (await run(sql, tables)).rows));
+    Object.assign(found, leadLagOf(batch, (await ask.one(sql, tables)).rows));
   }
   if (Object.values(found).every(({ positives, negatives }) => positives + negatives === 0)) {
     return checkLeadLag(contract, { reason: 'no key occurs on more than one date' });
@@ -124,7 +126,7 @@ function leadLagOf(columns: readonly string[], rows: readonly (readonly unknown[
 export async function aggregationChecks(
   definition: ModelDefinition,
   partitions: readonly LabelledPartition[],
-  run: Query,
+  ask: Queries,
 ): Promise<readonly CheckResult[]> {
   const { contract, data } = definition;
   const declared = contract.columns.flatMap(({ name, window }) =>
@@ -136,13 +138,13 @@ export async function aggregationChecks(
     const reason = 'T8: the partitions are no dates: prediction times are not known';
     return [checkResult('leakage_aggregation', { status: 'not_applicable', reason })];
   }
-  const relations = await relationsOf(data.transform, first, run);
+  const relations = await relationsOf(data.transform, first, ask);
   const facts: Parameters<typeof checkAggregations>[1][number][] = [];
   for (const [relation, columns] of relations) {
     const here = declared.filter(
       one => columns.includes(one.ends) && !facts.some(({ column }) => column === one.column),
     );
-    if (here.length > 0) facts.push(...(await lateIn(definition, partitions, { relation, declared: here, run })));
+    if (here.length > 0) facts.push(...(await lateIn(definition, partitions, { relation, declared: here, ask })));
   }
   const columns = relations.at(-1)?.[1].join(', ');
   const missing = declared.filter(one => !facts.some(({ column }) => column === one.column));
@@ -157,11 +159,11 @@ export async function aggregationChecks(
 async function relationsOf(
   transform: string | null,
   partition: LabelledPartition,
-  run: Query,
+  ask: Queries,
 ): Promise<readonly (readonly [relation: string, columns: readonly string[]])[]> {
   const relations = transform === null ? ['features'] : [`(${transform.trim().replace(/;\s*$/, '')})`, 'features'];
   const described = relations.map(async relation => {
-    const { columns } = await run(`SELECT * FROM ${relation} LIMIT 0`, sourcesOf(partition));
+    const { columns } = await ask.one(`SELECT * FROM ${relation} LIMIT 0`, sourcesOf(partition));
     return [relation, columns.map(({ name }) => name)] as const;
   });
   return await Promise.all(described);
@@ -178,15 +180,17 @@ async function lateIn(
   {
     relation,
     declared,
-    run,
-  }: { readonly relation: string; readonly declared: readonly DeclaredWindow[]; readonly run: Query },
+    ask,
+  }: { readonly relation: string; readonly declared: readonly DeclaredWindow[]; readonly ask: Queries },
 ): Promise<readonly LateAggregation[]> {
   const ends = [...new Set(declared.map(one => one.ends))];
-  const rows: (readonly unknown[])[] = [];
-  for (const partition of partitions) {
-    const time = predictionTimeOf(definition, partition.partition) ?? '';
-    rows.push(...(await run(windowEndsSql(relation, ends, time), sourcesOf(partition))).rows);
-  }
+  const found = await ask.each(
+    partitions.map(partition => ({
+      sql: windowEndsSql(relation, ends, predictionTimeOf(definition, partition.partition) ?? ''),
+      tables: sourcesOf(partition),
+    })),
+  );
+  const rows = found.flatMap(one => one.rows);
   const total = (at: number) => rows.reduce((sum, row) => sum + Number(row[at]), 0);
   return declared.map(one => {
     const at = 1 + 3 * ends.indexOf(one.ends);

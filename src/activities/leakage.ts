@@ -14,7 +14,7 @@ import { addDays, isDate } from '../domain/time.ts';
 import type { LabelledPartition, QueryJob } from '../engine/job.ts';
 import { rowShareSql } from '../engine/sql.ts';
 import { guarded } from './evidence.ts';
-import { asOfSql, duplicatesSql, labelsKnownSql, type Query, timesSql } from './leakage-sql.ts';
+import { asOfSql, duplicatesSql, labelsKnownSql, type Queries, timesSql } from './leakage-sql.ts';
 import { aggregationChecks, leadLagChecks, randomSplitChecks } from './leakage-suspicion.ts';
 import type { Work } from './long.ts';
 import { inScratch, type Services } from './services.ts';
@@ -35,23 +35,24 @@ export async function leakageChecks(services: Services, input: LeakageInput, wor
   const { catalog } = services;
   const definition = await catalog.definition(input.definition);
   return await inScratch(services, async folder => {
-    const run: Query = async (sql, tables) => {
-      const limits = { deadlineMs: queryMs, signal: work.signal };
-      return await services.engine.run('query', { sql, tables }, limits);
+    const limits = { deadlineMs: queryMs, signal: work.signal, onProgress: work.report };
+    const ask: Queries = {
+      one: async (sql, tables) => await services.engine.run('query', { sql, tables }, limits),
+      each: async queries => await services.engine.run('queries', { queries }, limits),
     };
     const side = { ...input, side: 'train' as const, folder };
     const partitions = await labelledPartitions(services, side, work);
     const training = join(folder, 'training.parquet');
     await catalog.fetchArtifact(input.data.file, training);
-    const rows = { definition, training, run };
+    const rows = { definition, training, ask };
     return [
-      ...(await guarded('leakage_times', () => temporalChecks(definition, input, partitions, { run, work }))),
-      ...(await guarded('leakage_label_known_at', () => labelsKnownChecks(definition, input.asOf, partitions, run))),
-      ...(await guarded('leakage_aggregation', () => aggregationChecks(definition, partitions, run))),
+      ...(await guarded('leakage_times', () => temporalChecks(definition, input, partitions, ask))),
+      ...(await guarded('leakage_label_known_at', () => labelsKnownChecks(definition, input.asOf, partitions, ask))),
+      ...(await guarded('leakage_aggregation', () => aggregationChecks(definition, partitions, ask))),
       ...(await guarded('leakage_random_split', () => randomSplitChecks(services, rows, work))),
       ...(await guarded('leakage_lead_lag', () => leadLagChecks(rows))),
       ...(await guarded('split', () =>
-        splitChecks(services, definition, { ...input, training, folder }, { run, work }),
+        splitChecks(services, definition, { ...input, training, folder }, { ask, work }),
       )),
       ...(await labelChecks(services, definition, input)),
     ];
@@ -59,7 +60,7 @@ export async function leakageChecks(services: Services, input: LeakageInput, wor
 }
 
 interface Tools {
-  readonly run: Query;
+  readonly ask: Queries;
   readonly work: Work;
 }
 
@@ -67,7 +68,7 @@ async function temporalChecks(
   definition: ModelDefinition,
   input: LeakageInput,
   partitions: readonly LabelledPartition[],
-  { run, work }: Tools,
+  ask: Queries,
 ): Promise<CheckResult[]> {
   const { contract, data } = definition;
   if (!partitions.every(({ partition }) => isDate(partition))) {
@@ -76,14 +77,15 @@ async function temporalChecks(
   }
   const late = { event: { rows: 0, leadHours: 0 }, known: { rows: 0, leadHours: 0 } };
   let rows = 0;
-  for (const [index, { partition, inputs }] of partitions.entries()) {
-    const time = predictionTimeOf(definition, partition) ?? '';
-    const found = await run(timesSql(contract, time), { features: inputs });
+  const times = partitions.map(({ partition, inputs }) => ({
+    sql: timesSql(contract, predictionTimeOf(definition, partition) ?? ''),
+    tables: { features: inputs },
+  }));
+  for (const found of await ask.each(times)) {
     const [all, event, eventLead, known, knownLead] = found.rows[0] ?? [];
     rows += Number(all);
     late.event = worse(late.event, event, eventLead);
     late.known = worse(late.known, known, knownLead);
-    work.report({ done: index + 1, total: partitions.length, unit: 'partitions' });
   }
   const horizonDays = data.labels?.horizonDays ?? 0;
   const immature = partitions.filter(({ partition }) => addDays(partition, horizonDays) >= input.asOf.slice(0, 10));
@@ -93,7 +95,7 @@ async function temporalChecks(
     knownAfterPrediction: contract.knownAt === null ? null : late.known,
     // A label belongs to the partition that it is for, and its horizon starts there.
     labelBeforePrediction: { rows: 0, immature: immature.reduce((sum, one) => sum + one.rows, 0) },
-    asOfRecomputation: contract.knownAt === null ? null : await recompute(definition, spread(partitions), run),
+    asOfRecomputation: contract.knownAt === null ? null : await recompute(definition, spread(partitions), ask),
   });
 }
 
@@ -102,17 +104,14 @@ async function labelsKnownChecks(
   { data }: ModelDefinition,
   asOf: string,
   partitions: readonly LabelledPartition[],
-  run: Query,
+  ask: Queries,
 ): Promise<readonly CheckResult[]> {
   const knownAt = data.labels?.knownAt ?? null;
   if (data.labels === null || knownAt === null) return [];
-  const facts = { rows: 0, late: 0 };
-  for (const { labels } of partitions) {
-    const sql = labelsKnownSql(data.labels.column, knownAt, instantOf(asOf));
-    const [row = []] = (await run(sql, { labels: labels.files })).rows;
-    facts.rows += Number(row[0]);
-    facts.late += Number(row[1]);
-  }
+  const sql = labelsKnownSql(data.labels.column, knownAt, instantOf(asOf));
+  const found = await ask.each(partitions.map(({ labels }) => ({ sql, tables: { labels: labels.files } })));
+  const total = (at: number) => found.reduce((sum, { rows }) => sum + Number(rows[0]?.[at] ?? 0), 0);
+  const facts = { rows: total(0), late: total(1) };
   return [checkLabelsKnown({ ...facts, asOf })];
 }
 
@@ -126,7 +125,7 @@ function spread(partitions: readonly LabelledPartition[]): readonly LabelledPart
 }
 
 /** A sample of rows by the hash of their keys, once with everything and once with sources cut at prediction time. */
-async function recompute(definition: ModelDefinition, partitions: readonly LabelledPartition[], run: Query) {
+async function recompute(definition: ModelDefinition, partitions: readonly LabelledPartition[], ask: Queries) {
   const { contract, data } = definition;
   const columns = featureColumns(contract);
   const mismatches: Record<string, number> = Object.fromEntries(columns.map(({ name }) => [name, 0]));
@@ -138,7 +137,7 @@ async function recompute(definition: ModelDefinition, partitions: readonly Label
         ? 'TRUE'
         : rowShareSql({ side: 'holdout', share, seed: definition.train.seed }, contract.keys);
     const sources = { features: inputs, ...tables };
-    const cut = await cutSources(sources, contract.knownAt ?? '', run);
+    const cut = await cutSources(sources, contract.knownAt ?? '', ask);
     const sql = asOfSql({
       contract,
       transform: data.transform,
@@ -148,7 +147,7 @@ async function recompute(definition: ModelDefinition, partitions: readonly Label
       sample,
     });
     const renamed = Object.fromEntries(Object.entries(sources).map(([name, paths]) => [`source_${name}`, paths]));
-    const [compared, ...bad] = (await run(sql, renamed)).rows[0] ?? [];
+    const [compared, ...bad] = (await ask.one(sql, renamed)).rows[0] ?? [];
     rows += Number(compared);
     columns.forEach(({ name }, index) => {
       mismatches[name] = (mismatches[name] ?? 0) + Number(bad[index]);
@@ -158,10 +157,10 @@ async function recompute(definition: ModelDefinition, partitions: readonly Label
 }
 
 /** Those of the sources that say when a row became known. */
-async function cutSources(sources: QueryJob['tables'], knownAt: string, run: Query): Promise<readonly string[]> {
+async function cutSources(sources: QueryJob['tables'], knownAt: string, ask: Queries): Promise<readonly string[]> {
   const cut: string[] = [];
   for (const [name, paths] of Object.entries(sources)) {
-    const { columns } = await run('SELECT * FROM source LIMIT 0', { source: paths });
+    const { columns } = await ask.one('SELECT * FROM source LIMIT 0', { source: paths });
     if (columns.some(column => column.name === knownAt)) cut.push(name);
   }
   return cut;
@@ -171,7 +170,7 @@ async function splitChecks(
   services: Services,
   definition: ModelDefinition,
   input: LeakageInput & { readonly training: string; readonly folder: string },
-  { run, work }: Tools,
+  { ask, work }: Tools,
 ): Promise<CheckResult[]> {
   const { engine } = services;
   const { contract, data, train } = definition;
@@ -186,7 +185,7 @@ async function splitChecks(
     { deadlineMs: queryMs, signal: work.signal },
   );
   const sql = duplicatesSql(contract, data.labels?.column ?? '');
-  const found = await run(sql, { training: [training], held_out: [held.file.path] });
+  const found = await ask.one(sql, { training: [training], held_out: [held.file.path] });
   const [trainRows, testRows, sharedKeys, sharedEntities, duplicatesInTrain, testRowsInTrain, conflictingLabels] =
     counts(found.rows[0] ?? []);
   const { train: learned, holdout } = input.snapshot;

@@ -15,7 +15,7 @@ import { judgeArrival } from './label-arrival.ts';
 import type { Work } from './long.ts';
 import { judgeByProbe } from './probe.ts';
 import { newestJobs, partitionsOfWindow, planOf } from './scored-windows.ts';
-import { labelFiles, type ServedScores, servedScores } from './served-labels.ts';
+import { labelFiles, servedScores } from './served-labels.ts';
 import type { Services } from './services.ts';
 import { instantOf } from './snapshot.ts';
 import type { EvidenceSummary } from './types.ts';
@@ -105,11 +105,7 @@ async function cohortsOf(
 async function judgeCohort(services: Services, cohort: Cohort, work: Work): Promise<CheckResult[]> {
   const { definition, members, asOf } = cohort;
   const { metric, min, minRows } = definition.monitor.quality;
-  const rows: ServedScores[] = [];
-  for (const { partition } of members) {
-    rows.push(await servedScores(services, cohort, partition, work));
-    work.report({ done: rows.length, total: members.length, unit: 'partitions' });
-  }
+  const rows = await servedScores(services, { ...cohort, jobs: members }, work);
   const labels = joined(rows.map(part => part.labels));
   const isWeighted = (definition.data.labels?.weight ?? null) !== null;
   const unlabelledScores = joined(rows.map(part => part.unlabelled));

@@ -1,10 +1,11 @@
 /** Served rows and the labels that belong to them: what a version answered in a partition, and when its labels came. */
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { CohortArrivals } from '../checks/label-arrival.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import type { Job } from '../domain/job.ts';
 import { endOfPartition } from '../domain/time.ts';
-import type { LabelSource } from '../engine/job.ts';
+import type { LabelSource, QueryJob, QueryResult } from '../engine/job.ts';
 import { weightCountsSql, weightProblem } from '../engine/label-weights.ts';
 import { identifier, literal } from '../engine/sql.ts';
 import type { TableFile } from '../inputs/input-tables.ts';
@@ -15,6 +16,9 @@ import { inScratch, predictionsOf, type Services } from './services.ts';
 import { labelSource } from './snapshot.ts';
 
 const queryMs = 30 * 60_000;
+const rowsMaxOfPartition = 1_000_000;
+/** Partitions are joined with their labels by one engine job, up to this many rows: small ones cost little more than one. */
+const rowsAtOnce = 500_000;
 /** Scores are compared on this grid: 10,000 different values keep the answer small and move an AUC by less than 1e-4. */
 const scoreDigits = 4;
 
@@ -35,15 +39,18 @@ export interface ServedScores {
   readonly unlabelled: Float64Array;
 }
 
-/** What the version served in a partition, with labels where there are any. */
+/** What the version served in each of these partitions, with labels where there are any. */
 export async function servedScores(
   services: Services,
-  { definition, version }: { readonly definition: ModelDefinition; readonly version: number },
-  partition: string,
+  {
+    definition,
+    version,
+    jobs,
+  }: { readonly definition: ModelDefinition; readonly version: number; readonly jobs: readonly Job[] },
   work: Work,
-): Promise<ServedScores> {
+): Promise<readonly ServedScores[]> {
   const weight = definition.data.labels?.weight ?? null;
-  const groups = await joinedWithLabels(services, { definition, partition }, work, ({ column, positive }, from) => {
+  const groups = await joinedWithLabels(services, { definition, jobs }, work, ({ column, positive }, from) => {
     const label = `l.${identifier(column)}`;
     const weightOf =
       weight === null
@@ -52,68 +59,98 @@ export async function servedScores(
     const items = `${answerAndScore(definition, label, positive)}, ${weightOf} AS w`;
     return `SELECT y, s, w, count(*) AS n FROM (SELECT ${items} ${from} WHERE p.model_version = ${version}) GROUP BY y, s, w`;
   });
-  return expand(groups, weight !== null);
+  return groups.map(rows => expand(rows, weight !== null));
 }
 
-/** When the labels of a partition arrived, as far as they are known at `observedDays` after it. */
+/** When the labels of these partitions arrived, as far as they are known at `observedDays` after each. */
 export async function arrivalsOf(
   services: Services,
   {
     definition,
-    job,
-    observedDays,
-  }: { readonly definition: ModelDefinition; readonly job: Job; readonly observedDays: number },
+    observed,
+  }: {
+    readonly definition: ModelDefinition;
+    readonly observed: readonly { readonly job: Job; readonly observedDays: number }[];
+  },
   work: Work,
-): Promise<CohortArrivals> {
-  const { partition } = job;
-  const known = definition.data.labels?.knownAt ?? null;
-  const end = endOfPartition(partition);
-  if (known === null || end === null) throw new Error(`${partition}: labels of it have no time of arrival`);
-  const none = { partition, rows: job.ended?.rows ?? 0, observedDays, arrived: [], undated: 0 };
-  if ((await labelFiles(services, definition, partition)).length === 0) return none;
-  const groups = await joinedWithLabels(services, { definition, partition }, work, ({ column }, from) => {
-    const days = `ceil((epoch(CAST(l.${identifier(known)} AS TIMESTAMP)) - ${Date.parse(end) / 1000}) / 86400)`;
+): Promise<readonly CohortArrivals[]> {
+  const known = identifier(definition.data.labels?.knownAt ?? '');
+  const jobs: Job[] = [];
+  for (const { job } of observed)
+    if ((await labelFiles(services, definition, job.partition)).length > 0) jobs.push(job);
+  const groups = await joinedWithLabels(services, { definition, jobs }, work, ({ column }, from, { partition }) => {
+    const end = endOfPartition(partition);
+    if (end === null) throw new Error(`${partition} is no date: its labels have no age`);
+    const days = `ceil((epoch(CAST(l.${known} AS TIMESTAMP)) - ${Date.parse(end) / 1000}) / 86400)`;
     return (
       `SELECT l.${identifier(column)} IS NOT NULL AS has_label, CAST(greatest(0, ${days}) AS INTEGER) AS age, count(*) AS n ` +
       `${from} GROUP BY ALL ORDER BY age`
     );
   });
-  const labelled = groups.filter(([hasLabel]) => hasLabel === true);
-  return {
-    ...none,
-    rows: groups.reduce((sum, [, , count]) => sum + Number(count), 0),
-    arrived: labelled.flatMap(([, age, count]) =>
-      age !== null && Number(age) <= observedDays ? [[Number(age), Number(count)] as const] : [],
-    ),
-    undated: labelled.reduce((sum, [, age, count]) => sum + (age === null ? Number(count) : 0), 0),
-  };
+  return observed.map(({ job, observedDays }) => {
+    const { partition } = job;
+    const found = groups[jobs.indexOf(job)];
+    if (found === undefined) return { partition, rows: job.ended?.rows ?? 0, observedDays, arrived: [], undated: 0 };
+    const labelled = found.filter(([hasLabel]) => hasLabel === true);
+    return {
+      partition,
+      rows: found.reduce((sum, [, , count]) => sum + Number(count), 0),
+      observedDays,
+      arrived: labelled.flatMap(([, age, count]) =>
+        age !== null && Number(age) <= observedDays ? [[Number(age), Number(count)] as const] : [],
+      ),
+      undated: labelled.reduce((sum, [, age, count]) => sum + (age === null ? Number(count) : 0), 0),
+    };
+  });
 }
 
-/** Answers a query over the rows of `predictions p LEFT JOIN labels l` of one partition. */
+/** Answers a query over the rows of `predictions p LEFT JOIN labels l` of each job's partition; their rows in the jobs' order. */
 async function joinedWithLabels(
   services: Services,
-  { definition, partition }: { readonly definition: ModelDefinition; readonly partition: string },
+  { definition, jobs }: { readonly definition: ModelDefinition; readonly jobs: readonly Job[] },
   work: Work,
-  query: (labels: LabelSource, from: string) => string,
-): Promise<readonly (readonly unknown[])[]> {
-  const files = await labelFiles(services, definition, partition);
-  return await inScratch(services, async folder => {
-    const at = { folder: join(folder, 'labels'), signal: work.signal };
-    const source = await labelSource(services, definition, files.map(pinOf), at);
-    await assertWeights(services, { partition, source, files }, work);
-    const predictions = await fetchPredictions(services, definition, partition, folder, work);
-    const using = definition.contract.keys.map(key => `p.${identifier(key)} = l.${identifier(key)}`).join(' AND ');
-    const result = await services.engine.run(
-      'query',
-      {
-        sql: query(source, `FROM predictions p LEFT JOIN labels l ON ${using}`),
-        tables: { predictions, labels: source.files },
-        rowsMax: 1_000_000,
-      },
-      { deadlineMs: queryMs, signal: work.signal },
-    );
-    return result.rows;
-  });
+  query: (labels: LabelSource, from: string, job: Job) => string,
+): Promise<readonly QueryResult['rows'][]> {
+  const using = definition.contract.keys.map(key => `p.${identifier(key)} = l.${identifier(key)}`).join(' AND ');
+  const from = `FROM predictions p LEFT JOIN labels l ON ${using}`;
+  const limits = { deadlineMs: queryMs, signal: work.signal };
+  const answers: QueryResult['rows'][] = [];
+  for (const batch of batchesOf(jobs)) {
+    const results = await inScratch(services, async folder => {
+      const queries: QueryJob[] = [];
+      for (const job of batch) {
+        const { partition } = job;
+        const at = { folder: join(folder, String(queries.length)), signal: work.signal };
+        await mkdir(at.folder);
+        const files = await labelFiles(services, definition, partition);
+        const source = await labelSource(services, definition, files.map(pinOf), at);
+        await assertWeights(services, { partition, source, files }, work);
+        const predictions = await fetchPredictions(services, definition, partition, at.folder, work);
+        const tables = { predictions, labels: source.files };
+        queries.push({ sql: query(source, from, job), tables, rowsMax: rowsMaxOfPartition });
+      }
+      return await services.engine.run('queries', { queries }, limits);
+    });
+    answers.push(...results.map(({ rows }) => rows));
+    work.report({ done: answers.length, total: jobs.length, unit: 'partitions' });
+  }
+  return answers;
+}
+
+/** Jobs whose rows are asked for together. */
+function batchesOf(jobs: readonly Job[]): readonly (readonly Job[])[] {
+  const batches: Job[][] = [];
+  let rows = Number.POSITIVE_INFINITY;
+  for (const job of jobs) {
+    const own = job.ended?.rows ?? 0;
+    if (rows + own > rowsAtOnce) {
+      batches.push([]);
+      rows = 0;
+    }
+    batches.at(-1)?.push(job);
+    rows += own;
+  }
+  return batches;
 }
 
 /** A weight that is none would silently take its row out of every sum; the file and the column are named instead. */

@@ -271,6 +271,11 @@ export interface QueryJob {
   readonly rowsMax?: number;
 }
 
+/** Answered one after the other, in their order; the first that fails ends the job. */
+export interface QueriesJob {
+  readonly queries: readonly QueryJob[];
+}
+
 export interface QueryResult {
   readonly columns: readonly ColumnInfo[];
   /** JSON values; 64-bit integers beyond 2^53, decimals and times are text. */

@@ -21,6 +21,7 @@ import type {
   PrepareModelJob,
   ProfileJob,
   ProfileOutput,
+  QueriesJob,
   QueryJob,
   QueryResult,
   ScoreChunkJob,
@@ -47,6 +48,7 @@ export interface Verbs {
   readonly profile: { readonly job: ProfileJob; readonly output: ProfileOutput };
   readonly train: { readonly job: TrainJob; readonly output: TrainedFiles };
   readonly query: { readonly job: QueryJob; readonly output: QueryResult };
+  readonly queries: { readonly job: QueriesJob; readonly output: readonly QueryResult[] };
   readonly history: { readonly job: HistoryJob; readonly output: HistoryFiles };
   readonly quarantine: { readonly job: QuarantineJob; readonly output: QuarantineOutput };
   readonly repair: { readonly job: RepairJob; readonly output: RepairOutput };
@@ -95,6 +97,7 @@ const MODULES: { readonly [V in Verb]: () => Promise<VerbModule<V>> } = {
   profile: () => import('./verbs/profile.ts'),
   train: () => import('./verbs/train.ts'),
   query: () => import('./verbs/query.ts'),
+  queries: () => import('./verbs/queries.ts'),
   history: () => import('./verbs/history.ts'),
   quarantine: () => import('./verbs/quarantine.ts'),
   repair: () => import('./verbs/repair.ts'),

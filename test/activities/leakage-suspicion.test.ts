@@ -2,7 +2,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
-import type { Query } from '../../src/activities/leakage-sql.ts';
+import type { Queries } from '../../src/activities/leakage-sql.ts';
 import { aggregationChecks, leadLagChecks, randomSplitChecks } from '../../src/activities/leakage-suspicion.ts';
 import { readDefinition } from '../../src/config/model-definition.ts';
 import type { ModelDefinition } from '../../src/domain/definition.ts';
@@ -12,7 +12,11 @@ import { Bench } from '../engine/support/fixtures.ts';
 const signal = new AbortController().signal;
 let bench: Bench;
 let engine: EnginePool;
-const run: Query = (sql, tables) => engine.run('query', { sql, tables }, { deadlineMs: 60_000, signal });
+const limits = { deadlineMs: 60_000, signal };
+const ask: Queries = {
+  one: (sql, tables) => engine.run('query', { sql, tables }, limits),
+  each: queries => engine.run('queries', { queries }, limits),
+};
 
 beforeAll(async () => {
   bench = await Bench.create();
@@ -54,7 +58,7 @@ const features = ['{ name: x, type: double }', '{ name: z, type: double }'];
 describe('T6', () => {
   const judge = async (name: string, definition: ModelDefinition, select: string) => {
     const training = await bench.parquet(`${name}.parquet`, select);
-    const [check] = await randomSplitChecks({ engine }, { definition, training, run }, { signal });
+    const [check] = await randomSplitChecks({ engine }, { definition, training, ask }, { signal });
     return check;
   };
 
@@ -112,7 +116,7 @@ describe('T6', () => {
 
 describe('T7', () => {
   const judge = async (name: string, select: string, definition = define(features)) =>
-    await leadLagChecks({ definition, training: await bench.parquet(`lag-${name}.parquet`, select), run });
+    await leadLagChecks({ definition, training: await bench.parquet(`lag-${name}.parquet`, select), ask });
 
   test('a feature that becomes the outcome of the day before is suspected, an honest one is not', async () => {
     const select = `SELECT partition, id, x, lag(y, 1, 0) OVER (PARTITION BY id ORDER BY partition) + luck / 4 AS z, y
@@ -168,7 +172,7 @@ describe('T8', () => {
     return await aggregationChecks(
       definition,
       [await partition('2026-01-01', 0), await partition('2026-01-02', 3)],
-      run,
+      ask,
     );
   };
 

@@ -1,10 +1,12 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { readEvaluation } from '../../src/engine/evaluation.ts';
+import type { QueryJob } from '../../src/engine/job.ts';
 import { run as evaluate } from '../../src/engine/verbs/evaluate.ts';
 import { run as importTable } from '../../src/engine/verbs/import-table.ts';
 import { run as inspect } from '../../src/engine/verbs/inspect.ts';
 import { run as materialise } from '../../src/engine/verbs/materialise.ts';
+import { run as queries } from '../../src/engine/verbs/queries.ts';
 import { run as query } from '../../src/engine/verbs/query.ts';
 import type { VerbContext } from '../../src/engine/verbs.ts';
 import { Bench, binarySignature, column, contractOf, logisticModel, sigmoid } from './support/fixtures.ts';
@@ -233,6 +235,22 @@ test('the checker lets ordinary SQL through: common tables, joins, windows, unne
     FROM doubled d JOIN t ON t.a * 2 = d.b, unnest([1]) u(x) ORDER BY 1`;
   const result = await query({ sql, tables: { t: [t] } }, context);
   expect(result.rows).toHaveLength(4);
+});
+
+test('queries are answered in their order, each over its own files of the same names', async () => {
+  const files = await Promise.all(
+    [3, 5].map(n => bench.parquet(`q${n}.parquet`, `SELECT i AS a FROM range(${n}) t(i)`)),
+  );
+  const sql = 'SELECT count(*) FROM t';
+  const both = files.map(path => ({ sql, tables: { t: [path] } }));
+  expect((await queries({ queries: both }, context)).map(({ rows }) => rows)).toEqual([[['3']], [['5']]]);
+  const leaking: QueryJob[] = [
+    { sql, tables: { t: files, u: files } },
+    { sql: 'SELECT count(*) FROM u', tables: { t: files } },
+  ];
+  await expect(queries({ queries: leaking }, context)).rejects.toThrow(
+    /reads u, which is not declared \(declared: t\)/,
+  );
 });
 
 describe('labels of a weighted sample', () => {
