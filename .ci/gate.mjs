@@ -25,6 +25,7 @@ const steps = [
   { name: 'fast tests on Node 22', only: 'nightly', run: () => vitest('node22', installNode('22.23.3'), []) },
   { name: 'fast tests on the newest Node', run: () => vitest('newest', installNode(newestNode), []) },
   { name: 'demo', run: () => demo() },
+  { name: 'demo without a shift', only: 'nightly', run: () => calmDemo() },
   { name: 'example electricity', run: () => example('electricity', 'electricity.csv') },
   { name: 'example bank', run: () => example('bank', 'bank-full.csv') },
   { name: 'simulation', only: 'gate', run: () => npm('simulate', '--', '--seeds', '2000') },
@@ -119,11 +120,18 @@ function demo() {
   if (!(last - lowest >= (first - lowest) / 2)) problems.push(`AUC came back to ${last} only, from ${lowest}`);
   if (!shifted.months.some(month => month.decision.startsWith('retrain'))) problems.push('no decision to retrain');
   if (shifted.promotions.length < 2) problems.push(`${shifted.promotions.length} promotions, expected at least 2`);
-  const calm = demoDocument(['--no-shift']);
-  const retrained = calm.months.filter(month => month.decision.startsWith('retrain'));
-  if (retrained.length > 0) problems.push(`without the shift it retrains: ${retrained[0].decision}`);
+  return reported(problems);
+}
+
+/** The same world without a change in it: nothing may be retrained. */
+function calmDemo() {
+  const retrained = demoDocument(['--no-shift']).months.filter(month => month.decision.startsWith('retrain'));
+  return reported(retrained.map(({ decision }) => `without the shift it retrains: ${decision}`));
+}
+
+function reported(problems) {
   for (const problem of problems) process.stdout.write(`demo: ${problem}\n`);
-  return problems.length === 0 ? { passed: 2, failed: 0 } : { passed: 0, failed: problems.length };
+  return { passed: problems.length === 0 ? 1 : 0, failed: problems.length };
 }
 
 function demoDocument(options) {

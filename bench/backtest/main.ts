@@ -5,6 +5,7 @@
  * policy was chosen elsewhere, and what it misses there is to be read, not tuned away. `--full` is the published yardstick.
  */
 import { existsSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import {
   type Backtest,
@@ -15,6 +16,7 @@ import {
 } from '../../src/backtest/index.ts';
 import { reportStreams, type StreamResult } from '../../src/backtest/stream-report.ts';
 import { builtinLearner, probeLearner } from '../../src/trainers/learner.ts';
+import { LearnerThreads } from '../../src/trainers/learner-threads.ts';
 import type { BenchOptions, BenchResult, Ratio } from '../main.ts';
 import { bankPlan, readBank } from './bank.ts';
 import { electricityPlan, openContract, readElectricity } from './elec2.ts';
@@ -26,18 +28,30 @@ const shortWeeks = 40;
 const streamSeeds = 10;
 
 export async function run(options: BenchOptions): Promise<BenchResult> {
-  const { full, data } = options;
+  const { data } = options;
   const missing = files.filter(file => data === null || !existsSync(join(data, file)));
   if (data === null || missing.length > 0) {
     throw new Error(`the backtest needs ${missing.join(' and ')}, not found in ${data ?? 'any folder'}: --data FOLDER`);
   }
-  const electricity = await replay(electricityPlan(readElectricity(data), full ? undefined : shortWeeks), options);
-  const bank = await replay(bankPlan(readBank(data)), options);
-  options.log('seeded streams');
+  const threads = new LearnerThreads(availableParallelism());
+  try {
+    return await compare(data, options, threads);
+  } finally {
+    await threads.close();
+  }
+}
+
+async function compare(data: string, options: BenchOptions, threads: LearnerThreads): Promise<BenchResult> {
+  const { full, log } = options;
+  const weeks = full ? undefined : shortWeeks;
+  const electricity = await replay(electricityPlan(readElectricity(data), weeks), options, threads);
+  const bank = await replay(bankPlan(readBank(data)), options, threads);
+  log('seeded streams');
   const streams = await reportStreams({
     seeds: streamSeeds,
-    learner: builtinLearner('logistic', {}, seed),
+    learner: builtinLearner('logistic', {}, seed, threads),
     contractOf: openContract,
+    parallel: threads.count,
   });
   const backtests = [electricity, bank];
   return {
@@ -48,11 +62,12 @@ export async function run(options: BenchOptions): Promise<BenchResult> {
   };
 }
 
-function replay(plan: ReplayPlan, { log }: BenchOptions): Promise<Backtest> {
+function replay(plan: ReplayPlan, { log }: BenchOptions, threads: LearnerThreads): Promise<Backtest> {
   return runBacktest({
     ...plan,
-    learner: builtinLearner('gbdt', parameters, seed),
-    probe: probeLearner('gbdt', parameters, seed),
+    learner: builtinLearner('gbdt', parameters, seed, threads),
+    probe: probeLearner('gbdt', parameters, seed, threads),
+    parallel: threads.count,
     alternatives: neighbouringPolicies(plan.definition),
     progress: every20(plan.definition.model, log),
   });

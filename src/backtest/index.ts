@@ -3,46 +3,19 @@
  * never, weekly, calendar, random and hindsight retraining would have given on the same models.
  */
 
-import { measureQuality, qualityMetric } from '../checks/index.ts';
 import { createRandom } from '../stats/random.ts';
-import {
-  firstWindow,
-  type Policy,
-  probeRows,
-  type Replay,
-  type ReplayedWindow,
-  type ReplayPlan,
-  replayPolicy,
-  trainingRows,
-  windowRows,
-} from './replay.ts';
-import {
-  bestSchedule,
-  calendarPhases,
-  everyWindow,
-  meanQuality,
-  type QualityTable,
-  randomSchedules,
-} from './schedules.ts';
-import { type History, reorderHistory } from './table.ts';
+import { inParallel } from './in-parallel.ts';
+import { type Learners, Models } from './models.ts';
+import { firstWindow, type Policy, type Replay, type ReplayedWindow, type ReplayPlan } from './replay.ts';
+import { bestSchedule, calendarPhases, everyWindow, meanQuality, randomSchedules } from './schedules.ts';
+import { reorderHistory } from './table.ts';
 
+export type { Learner, Learners, Scorer } from './models.ts';
 export { firstWindow, type Policy, type ReplayedWindow, type ReplayPlan } from './replay.ts';
 export type { History, HistoryColumn } from './table.ts';
 export { evenWindows, type HistoryWindow, windowsOfDays } from './windows.ts';
 
-/** Whatever can be trained: the built-in trainers and trainer commands are adapted to it by the caller. */
-export interface Learner {
-  readonly name: string;
-  fit(rows: History): Promise<Scorer>;
-}
-export interface Scorer {
-  score(rows: History): Promise<Float32Array> | Float32Array;
-}
-
-export interface BacktestOptions extends ReplayPlan {
-  readonly learner: Learner;
-  /** A small learner, for policies with the trigger `behind_probe`; null leaves that trigger without an answer. */
-  readonly probe: Learner | null;
+export interface BacktestOptions extends ReplayPlan, Learners {
   /** Random schedules with as many dates as the policy used; 200 by default. */
   readonly randomSchedules?: number;
   /** Copies of the rows in random order; by default as many as give two hundred windows, at most five. */
@@ -55,7 +28,7 @@ export interface BacktestOptions extends ReplayPlan {
 }
 
 export interface BacktestProgress {
-  readonly stage: 'policy' | 'schedules' | 'thresholds' | 'shuffled copies';
+  readonly stage: 'models' | 'probes' | 'policy' | 'thresholds' | 'shuffled copies';
   readonly done: number;
   readonly total: number;
 }
@@ -104,18 +77,26 @@ export interface Backtest {
   readonly alternatives: readonly (Outcome & { readonly name: string; readonly alarms: number })[];
 }
 
-/** Trains at most one model per window and keeps the scores, so that every comparison is on the same models. */
+/** The report does not depend on how many trainings are under way at a time. */
 export async function runBacktest(options: BacktestOptions): Promise<Backtest> {
-  const models = new Models(options);
+  const models = new Models(options, options);
+  try {
+    return await comparePolicy(models, options);
+  } finally {
+    await models.close();
+  }
+}
+
+async function comparePolicy(models: Models, options: BacktestOptions): Promise<Backtest> {
   const first = firstWindow(options);
   const total = options.windows.length;
   if (first >= total) throw new Error(`the history has ${total} windows; the first training alone needs ${first}`);
-  const report = (stage: BacktestProgress['stage'], done: number, of: number) =>
+  const report = (stage: BacktestProgress['stage']) => (done: number, of: number) =>
     options.progress?.({ stage, done, total: of });
-  const onWindow = (stage: BacktestProgress['stage']) => (window: number) =>
-    report(stage, window - first, total - first);
-  const replay = await models.replay(options, onWindow('policy'));
-  const table = await models.qualityTable((done, of) => report('schedules', done, of));
+  // All models and probes first: they can be trained side by side, while a policy asks for one after the other.
+  const table = await models.qualityTable(report('models'));
+  await models.trainProbes(report('probes'));
+  const replay = await models.replay(options, window => report('policy')(window - first, total - first));
   const outcome = (retrainings: readonly number[]): Outcome => ({
     retrainings,
     meanQuality: meanQuality(table, retrainings),
@@ -127,11 +108,11 @@ export async function runBacktest(options: BacktestOptions): Promise<Backtest> {
   );
   const alternatives = [];
   for (const { name, definition } of options.alternatives ?? []) {
-    report('thresholds', alternatives.length, options.alternatives?.length ?? 0);
-    const other = await models.replay({ ...options, definition }, () => undefined);
+    report('thresholds')(alternatives.length, options.alternatives?.length ?? 0);
+    const other = await models.replay({ ...options, definition });
     alternatives.push({ name, ...outcome(other.retrainings), alarms: alarmsOf(other) });
   }
-  const shuffled = await replayShuffled(options, (done, of) => report('shuffled copies', done, of));
+  const shuffled = await replayShuffled(options, report('shuffled copies'));
   return {
     schema: 'backtest/1',
     model: options.definition.model,
@@ -155,100 +136,60 @@ export async function runBacktest(options: BacktestOptions): Promise<Backtest> {
   };
 }
 
-/** Models by the window they start to serve in, with their scores of every later window. */
-class Models {
-  readonly #options: BacktestOptions;
-  readonly #scorers = new Map<number, Scorer>();
-  readonly #scores = new Map<string, Float32Array>();
-  readonly #probes = new Map<number, Float32Array>();
-
-  constructor(options: BacktestOptions) {
-    this.#options = options;
-  }
-
-  replay(plan: ReplayPlan, onWindow: (window: number) => void): Promise<Replay> {
-    const probe = this.#options.probe === null ? null : this.#probe;
-    return replayPolicy(plan, { scores: this.#score, probe, onWindow });
-  }
-
-  readonly #score = async (trainedBefore: number, window: number): Promise<Float32Array> => {
-    const key = `${trainedBefore}/${window}`;
-    const known = this.#scores.get(key);
-    if (known !== undefined) return known;
-    const scorer = await this.#scorer(trainedBefore);
-    const scores = await scorer.score(windowRows(this.#options, window));
-    this.#scores.set(key, scores);
-    return scores;
-  };
-
-  readonly #probe = async (window: number): Promise<Float32Array> => {
-    const known = this.#probes.get(window);
-    if (known !== undefined) return known;
-    const scorer = await this.#options.probe!.fit(probeRows(this.#options, window));
-    const scores = await scorer.score(windowRows(this.#options, window));
-    this.#probes.set(window, scores);
-    return scores;
-  };
-
-  async qualityTable(report: (done: number, of: number) => void): Promise<QualityTable> {
-    const { definition } = this.#options;
-    const first = firstWindow(this.#options);
-    const windows = this.#options.windows.length;
-    const metric = qualityMetric(definition.monitor.quality.metric);
-    const values = new Map<string, number | null>();
-    for (let model = first; model < windows; model++) {
-      for (let window = model; window < windows; window++) {
-        const scores = await this.#score(model, window);
-        values.set(
-          `${model}/${window}`,
-          measureQuality(metric, windowRows(this.#options, window).labels, scores).value,
-        );
-      }
-      report(model - first + 1, windows - first);
-    }
-    return { first, windows, quality: (model, window) => values.get(`${model}/${window}`) ?? null };
-  }
-
-  async #scorer(trainedBefore: number): Promise<Scorer> {
-    const known = this.#scorers.get(trainedBefore);
-    if (known !== undefined) return known;
-    const scorer = await this.#options.learner.fit(trainingRows(this.#options, trainedBefore));
-    this.#scorers.set(trainedBefore, scorer);
-    return scorer;
-  }
-}
-
 /** One copy of a short history has too few windows to tell one alarm in a hundred from three. */
 const shuffledWindowsWanted = 200;
 const shuffledCopiesMax = 5;
 
 async function replayShuffled(
   options: BacktestOptions,
-  onCopy: (done: number, total: number) => void,
+  onCopy: (done: number, of: number) => void,
 ): Promise<Backtest['shuffled']> {
   const each = options.windows.length - firstWindow(options);
   const copies = options.shuffledCopies ?? Math.min(shuffledCopiesMax, Math.ceil(shuffledWindowsWanted / each));
-  const random = createRandom(options.seed);
-  let [windows, alarms, retrainings] = [0, 0, 0];
-  for (let copy = 0; copy < copies; copy++) {
-    onCopy(copy, copies);
-    const shuffled = { ...options, history: reorderHistory(options.history, randomOrder(options, random)) };
-    const replay = await new Models(shuffled).replay(shuffled, () => undefined);
-    windows += replay.windows.length;
-    alarms += alarmsOf(replay);
-    retrainings += replay.retrainings.length + replay.refused.length;
-  }
-  return { copies, windows, alarms, retrainings };
+  let done = 0;
+  onCopy(done, copies);
+  const replays = await inParallel(randomOrders(options, copies), options.parallel ?? 1, async order => {
+    const replay = await replayCopy(options, order);
+    onCopy(++done, copies);
+    return replay;
+  });
+  return {
+    copies,
+    windows: sum(replays, ({ windows }) => windows.length),
+    alarms: sum(replays, alarmsOf),
+    retrainings: sum(replays, ({ retrainings, refused }) => retrainings.length + refused.length),
+  };
 }
 
-/** Of the rows in the windows: what lies behind the last one is another time, and none of the policy's business. */
-function randomOrder({ windows }: BacktestOptions, random: { below(limit: number): number }): Uint32Array {
-  const order = Uint32Array.from({ length: windows.at(-1)?.to ?? 0 }, (_, row) => row);
-  for (let row = order.length - 1; row > 0; row--) {
-    const other = random.below(row + 1);
-    [order[row], order[other]] = [order[other]!, order[row]!];
+async function replayCopy(options: BacktestOptions, order: Uint32Array): Promise<Replay> {
+  const plan = { ...options, history: reorderHistory(options.history, order) };
+  const models = new Models(plan, options);
+  try {
+    await models.trainProbes(() => undefined);
+    return await models.replay(plan);
+  } finally {
+    await models.close();
   }
-  return order;
+}
+
+/**
+ * Of the rows in the windows: what lies behind the last one is another time, and none of the policy's business. One stream
+ * of random numbers for all copies, drawn from in their order.
+ */
+function* randomOrders({ windows, seed }: BacktestOptions, copies: number): Generator<Uint32Array> {
+  const random = createRandom(seed);
+  for (let copy = 0; copy < copies; copy++) {
+    const order = Uint32Array.from({ length: windows.at(-1)?.to ?? 0 }, (_, row) => row);
+    for (let row = order.length - 1; row > 0; row--) {
+      const other = random.below(row + 1);
+      [order[row], order[other]] = [order[other]!, order[row]!];
+    }
+    yield order;
+  }
+}
+
+function sum(replays: readonly Replay[], of: (replay: Replay) => number): number {
+  return replays.reduce((total, replay) => total + of(replay), 0);
 }
 
 function alarmsOf(replay: Replay): number {

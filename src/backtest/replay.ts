@@ -14,6 +14,7 @@ import type { ModelDefinition } from '../domain/definition.ts';
 import { type CheckResult, type Evidence, type EvidenceKind, foldVerdict } from '../domain/evidence.ts';
 import { type ChangeClass, type SubjectState, seasonsOf } from '../domain/incident.ts';
 import type { Baseline, Profile } from '../domain/profile.ts';
+import { inParallel } from './in-parallel.ts';
 import { freezeBaseline, profileRows } from './profile-rows.ts';
 import { type History, type RowRange, sliceHistory } from './table.ts';
 import { dateAfter, type HistoryWindow } from './windows.ts';
@@ -169,6 +170,18 @@ export function probeRows(plan: ReplayPlan, window: number): History {
   return rowsOfWindows(plan, Math.max(0, window - plan.trainingWindows), window);
 }
 
+/** The windows that a replay asks a probe for: all whose labels become known, where a trigger compares with one. */
+export function probedWindows(plan: ReplayPlan): readonly number[] {
+  if (probeTrigger(plan) === null) return [];
+  const first = firstWindow(plan);
+  const count = Math.max(0, plan.windows.length - plan.labelLag - first);
+  return Array.from({ length: count }, (_, index) => first + index);
+}
+
+function probeTrigger({ definition }: ReplayPlan) {
+  return definition.retrain.when.find(trigger => trigger.kind === 'behind_probe') ?? null;
+}
+
 export function windowRows(plan: Pick<ReplayPlan, 'history' | 'windows'>, window: number): History {
   return rowsOfWindows(plan, window, window + 1);
 }
@@ -221,8 +234,8 @@ async function judgeWindow(
   const { labels } = windowRows(plan, window);
   const champion = await scores(server, window);
   const checks = judgeWindowQuality(plan, { window, known }, labels, champion);
-  const trigger = plan.definition.retrain.when.find(({ kind }) => kind === 'behind_probe');
-  if (trigger?.kind !== 'behind_probe' || probe === null) return checks;
+  const trigger = probeTrigger(plan);
+  if (trigger === null || probe === null) return checks;
   const { metric, minRows } = plan.definition.monitor.quality;
   const compared = judgeProbe({
     metric,
@@ -279,7 +292,8 @@ async function refusal(
   if (gate === null || holdoutWindows === 0) return null;
   const end = challenger - labelLag;
   const held = Array.from({ length: holdoutWindows }, (_, index) => end - holdoutWindows + index);
-  const join = async (trainedBefore: number) => joined(await inOrder(held, window => scores(trainedBefore, window)));
+  const join = async (trainedBefore: number) =>
+    joined(await inParallel(held, 1, window => scores(trainedBefore, window)));
   const labels = joined(held.map(window => windowRows(plan, window).labels));
   const checks = judgeChallenger({
     ...gate,
@@ -296,12 +310,6 @@ async function refusal(
   if (verdict === 'pass' || verdict === 'warn') return null;
   const blocking = checks.filter(({ weight, status }) => weight !== 'advisory' && status !== 'pass');
   return blocking.map(({ reason }) => reason).join('; ');
-}
-
-async function inOrder<Item, Result>(items: readonly Item[], one: (item: Item) => Promise<Result>): Promise<Result[]> {
-  const results: Result[] = [];
-  for (const item of items) results.push(await one(item));
-  return results;
 }
 
 function joined(parts: readonly Float32Array[]): Float32Array {

@@ -1,8 +1,9 @@
 /** The policy on the seeded streams: is each change given its right name before anything acts on it? */
 import type { Contract } from '../domain/contract.ts';
 import type { ChangeClass } from '../domain/incident.ts';
-import type { Learner } from './index.ts';
-import { type Policy, type Replay, replayPolicy, trainingRows, windowRows } from './replay.ts';
+import { inParallel } from './in-parallel.ts';
+import { type Learner, Models } from './models.ts';
+import type { Policy, Replay } from './replay.ts';
 import { makeStream, type StreamKind, streamKinds } from './streams.ts';
 import type { History } from './table.ts';
 import { evenWindows } from './windows.ts';
@@ -23,6 +24,8 @@ export interface StreamReportOptions {
   readonly seeds: number;
   readonly learner: Learner;
   readonly contractOf: (history: History) => Contract;
+  /** Streams that may be replayed at a time; 1 by default. */
+  readonly parallel?: number;
 }
 
 const shape = { windows: 45, rowsPerWindow: 600, changeAt: 20 };
@@ -49,27 +52,30 @@ const policy: Policy = {
 };
 
 export async function reportStreams(options: StreamReportOptions): Promise<readonly StreamResult[]> {
-  const results: StreamResult[] = [];
-  for (const kind of streamKinds) {
-    const replays: Replay[] = [];
-    for (let seed = 1; seed <= options.seeds; seed++) replays.push(await replayStream(kind, seed, options));
+  const { seeds, parallel = 1 } = options;
+  const streams = streamKinds.flatMap(kind => Array.from({ length: seeds }, (_, index) => ({ kind, seed: index + 1 })));
+  const all = await inParallel(streams, parallel, stream => replayStream(stream, options));
+  return streamKinds.map((kind, index) => {
+    const replays = all.slice(index * seeds, (index + 1) * seeds);
     const calm = replays.flatMap(({ windows }) =>
       windows.filter(({ window }) => kind === 'no_drift' || window < shape.changeAt),
     );
     const named = replays.map(firstName);
-    results.push({
+    return {
       kind,
       streams: replays.length,
       right: replays.filter(replay => isRight(kind, replay)).length,
       falseAlarms: calm.filter(({ alarm }) => alarm).length,
       calmWindows: calm.length,
       named,
-    });
-  }
-  return results;
+    };
+  });
 }
 
-async function replayStream(kind: StreamKind, seed: number, options: StreamReportOptions): Promise<Replay> {
+async function replayStream(
+  { kind, seed }: { readonly kind: StreamKind; readonly seed: number },
+  options: StreamReportOptions,
+): Promise<Replay> {
   const history = makeStream({ kind, seed, ...shape });
   const { windows, rowsPerWindow } = shape;
   const plan = {
@@ -90,13 +96,12 @@ async function replayStream(kind: StreamKind, seed: number, options: StreamRepor
     labelLag: 0,
     seed,
   };
-  const models = new Map<number, ReturnType<Learner['fit']>>();
-  const scores = async (trainedBefore: number, window: number) => {
-    const model = models.get(trainedBefore) ?? options.learner.fit(trainingRows(plan, trainedBefore));
-    models.set(trainedBefore, model);
-    return (await model).score(windowRows(plan, window));
-  };
-  return replayPolicy(plan, { scores, probe: null });
+  const models = new Models(plan, { learner: options.learner, probe: null });
+  try {
+    return await models.replay(plan);
+  } finally {
+    await models.close();
+  }
 }
 
 /** The first settled name that a change got; a name of an open incident counts before that of an excursion. */

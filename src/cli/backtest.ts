@@ -1,7 +1,9 @@
 /** `almanac backtest <model>`: the retraining policy replayed over the labelled history, before anyone trusts it. */
 import { mkdir } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import {
+  type Backtest,
   type BacktestProgress,
   type History,
   type HistoryWindow,
@@ -17,6 +19,7 @@ import { isDate } from '../domain/time.ts';
 import { readHistoryArrays } from '../engine/history-job.ts';
 import type { LabelledPartition } from '../engine/job.ts';
 import { builtinLearner, probeLearner } from '../trainers/learner.ts';
+import { LearnerThreads } from '../trainers/learner-threads.ts';
 import { backtestLines, verdictOf } from './backtest-report.ts';
 import { withEngine } from './engine.ts';
 import { CommandFailure, exitCode, note, show } from './output.ts';
@@ -39,23 +42,36 @@ export async function backtest(model: string, options: BacktestCommandOptions): 
     throw new CommandFailure(`${model}: a backtest needs a binary task, this is ${definition.task}`, exitCode.usage);
   const { history, windows } = await readHistory(project, definition, options);
   const plan = planOf(definition, history, windows, Number(options.seed ?? definition.train.seed));
-  const result = await runBacktest({
-    ...plan,
-    ...learnersOf(definition),
-    alternatives: neighbouringPolicies(definition),
-    progress: progressNotes(),
-  });
+  const result = await replayed(definition, plan);
   const verdict = verdictOf(result);
   show(options.json, { ...result, verdict }, () => backtestLines(result, verdict));
   if (verdict.verdict === 'fail') throw new CommandFailure(verdict.reasons.join('\n'), exitCode.gate);
 }
 
+async function replayed(definition: ModelDefinition, plan: ReplayPlan): Promise<Backtest> {
+  const threads = new LearnerThreads(availableParallelism());
+  try {
+    return await runBacktest({
+      ...plan,
+      ...learnersOf(definition, threads),
+      parallel: threads.count,
+      alternatives: neighbouringPolicies(definition),
+      progress: progressNotes(),
+    });
+  } finally {
+    await threads.close();
+  }
+}
+
 /** The definition's own trainer; a program of the user's cannot be started for every window, so trees stand in for it. */
-function learnersOf({ model, train }: ModelDefinition) {
+function learnersOf({ model, train }: ModelDefinition, threads: LearnerThreads) {
   const { trainer, seed } = train;
   if (trainer.kind === 'command') note(`${model} is trained by a program; built-in boosted trees stand in for it`);
   const { name, parameters } = trainer.kind === 'builtin' ? trainer : { name: 'gbdt', parameters: {} };
-  return { learner: builtinLearner(name, parameters, seed), probe: probeLearner(name, parameters, seed) };
+  return {
+    learner: builtinLearner(name, parameters, seed, threads),
+    probe: probeLearner(name, parameters, seed, threads),
+  };
 }
 
 /** Windows, lags and holdout as production has them, in whole windows. */

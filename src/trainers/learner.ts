@@ -1,6 +1,7 @@
 /** A built-in trainer as something that fits rows and scores rows, for backtests and probes. */
 import { trainerNamed } from './index.ts';
-import { encodeFeatures, type Feature, type Trainer, type TrainingTask } from './trainer.ts';
+import type { LearnerThreads } from './learner-threads.ts';
+import { encodeFeatures, type Feature, type TrainingTask } from './trainer.ts';
 
 export interface LabelledRows {
   readonly columns: readonly Feature[];
@@ -9,19 +10,36 @@ export interface LabelledRows {
 
 export interface BuiltinLearner {
   readonly name: string;
-  fit(rows: LabelledRows): Promise<{ score(rows: LabelledRows): Float32Array }>;
+  fit(rows: LabelledRows): Promise<LearnedModel>;
 }
 
-/** Learns binary tasks with the parameters of a definition. */
+export interface LearnedModel {
+  score(rows: Pick<LabelledRows, 'columns'>): Promise<Float32Array> | Float32Array;
+  /** Lets the model go, where a thread holds it; it cannot score any more. */
+  close?(): void;
+}
+
+/** What is learned, and from which seed. Plain data: it is sent to threads. */
+export interface Lesson {
+  readonly trainer: string;
+  readonly parameters: Readonly<Record<string, unknown>>;
+  readonly seed: number;
+}
+
+/** Learns binary tasks with the parameters of a definition: on threads where they are given, else on the caller's own. */
 export function builtinLearner(
   trainer: string,
   parameters: Readonly<Record<string, unknown>>,
   seed: number,
+  threads?: LearnerThreads,
 ): BuiltinLearner {
-  const named = trainerNamed(trainer);
-  named.check(parameters);
+  trainerNamed(trainer).check(parameters);
   const said = Object.entries(parameters).map(([name, value]) => `${name} ${String(value)}`);
-  return { name: [trainer, ...said].join(', '), fit: rows => learn(named, rows, parameters, seed) };
+  const lesson = { trainer, parameters, seed };
+  return {
+    name: [trainer, ...said].join(', '),
+    fit: rows => (threads === undefined ? learn(lesson, rows) : threads.fit(lesson, rows)),
+  };
 }
 
 /** Trees of a probe: it is fitted for every window, and a fifth of the usual trees already tells a hard week from a stale model. */
@@ -39,19 +57,17 @@ export function probeLearner(
   trainer: string,
   parameters: Readonly<Record<string, unknown>>,
   seed: number,
+  threads?: LearnerThreads,
 ): BuiltinLearner {
-  return builtinLearner(trainer, probeParameters(trainer, parameters), seed);
+  return builtinLearner(trainer, probeParameters(trainer, parameters), seed, threads);
 }
 
-async function learn(
-  trainer: Trainer,
-  { columns, labels }: LabelledRows,
-  parameters: Readonly<Record<string, unknown>>,
-  seed: number,
-) {
+/** Fits on this thread alone. */
+export async function learn({ trainer, parameters, seed }: Lesson, { columns, labels }: LabelledRows) {
   const task: TrainingTask = { task: 'binary', classes: ['0', '1'], seed, threads: 1 };
-  const model = await trainer.train({ rows: labels.length, features: columns, labels }, task, parameters, null);
+  const table = { rows: labels.length, features: columns, labels };
+  const model = await trainerNamed(trainer).train(table, task, parameters, null);
   return {
-    score: (rows: LabelledRows) => model.predict(encodeFeatures(rows.columns, model.signature)),
+    score: (rows: Pick<LabelledRows, 'columns'>) => model.predict(encodeFeatures(rows.columns, model.signature)),
   };
 }
