@@ -1,7 +1,9 @@
 /** The whole backtest on histories whose truth is known, with a learner that fits in no time. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { expect, test } from 'vitest';
 import {
   type BacktestOptions,
+  type BacktestProgress,
   evenWindows,
   type History,
   type Learner,
@@ -12,6 +14,7 @@ import {
 import { reportStreams } from '../../src/backtest/stream-report.ts';
 import { createRandom } from '../../src/stats/random.ts';
 import { builtinLearner } from '../../src/trainers/learner.ts';
+import { LearnerThreads } from '../../src/trainers/learner-threads.ts';
 import { contractOf, numericColumn } from '../checks/support/monitoring.ts';
 
 const windowRows = 400;
@@ -196,4 +199,74 @@ test('seeded streams: each change has its right name before anything acts', asyn
     'spike 2/2',
     'data_bug 2/2',
   ]);
+});
+
+test('the report is the same to the last digit for any number of threads', { timeout: 60_000 }, async () => {
+  const given = options(flippingHistory(changedAt));
+  const definition = {
+    ...given.definition,
+    retrain: { ...given.definition.retrain, when: [{ kind: 'behind_probe', margin: 0.03 } as const] },
+  };
+  const parameters = { trees: 20, max_leaves: 7 };
+  const run = async (threads?: LearnerThreads) =>
+    JSON.stringify(
+      await runBacktest({
+        ...given,
+        definition,
+        learner: builtinLearner('gbdt', parameters, 1, threads),
+        probe: builtinLearner('gbdt', { ...parameters, trees: 5 }, 1, threads),
+        alternatives: neighbouringPolicies(definition),
+        ...(threads === undefined ? {} : { parallel: threads.count }),
+      }),
+    );
+  const alone = await run();
+  expect(JSON.parse(alone).policy.retrainings.length).toBeGreaterThan(0);
+  for (const count of [1, 2, 3]) {
+    const threads = new LearnerThreads(count);
+    expect((await run(threads)) === alone, `${count} threads`).toBe(true);
+    await threads.close();
+  }
+});
+
+test('progress counts every stage to its end, one after the other', async () => {
+  const seen: string[] = [];
+  const progress = ({ stage, done, total }: BacktestProgress) => seen.push(`${stage} ${done}/${total}`);
+  await runBacktest({ ...options(flippingHistory(windows), { parallel: 4 }), progress });
+  const stages = [...new Set(seen.map(line => line.replace(/ \d.*/, '')))];
+  expect(stages).toEqual(['models', 'policy', 'shuffled copies']);
+  const models = Array.from({ length: windows - 4 }, (_, index) => `models ${index + 1}/${windows - 4}`);
+  expect(seen.slice(0, windows - 4)).toEqual(models);
+  expect(seen.at(-1)).toBe('shuffled copies 5/5');
+});
+
+test('no more trainings are under way than were allowed, and every model is let go', async () => {
+  let [running, most, open] = [0, 0, 0];
+  const counted: Learner = {
+    name: direction.name,
+    async fit(rows) {
+      most = Math.max(most, ++running);
+      await nextTurn();
+      running--;
+      open++;
+      return { ...(await direction.fit(rows)), close: () => void open-- };
+    },
+  };
+  await runBacktest({ ...options(flippingHistory(changedAt)), learner: counted, probe: counted, parallel: 3 });
+  expect({ most, open }).toEqual({ most: 3, open: 0 });
+});
+
+test('a training that fails ends the backtest with its own words, and starts nothing more', async () => {
+  let started = 0;
+  const failing: Learner = {
+    name: 'fails',
+    async fit() {
+      started++;
+      await nextTurn();
+      throw new Error('the third window is empty');
+    },
+  };
+  await expect(runBacktest({ ...options(flippingHistory(changedAt)), learner: failing, parallel: 2 })).rejects.toThrow(
+    'the third window is empty',
+  );
+  expect(started).toBe(2);
 });

@@ -117,7 +117,7 @@ test('a cohort whose labels stopped, and one without any, are named; people see 
   const late = arrivals(labels).filter(({ status }) => status === 'warn');
   expect(late.map(({ slice }) => slice)).toEqual([dayOf(24), dayOf(28)]);
   expect(late[0]?.reason).toMatch(
-    /^30\.0 % of 1000 rows have a label after 7 days; 100\.0 % is usual then .*: as many as usual after 1 day/,
+    /^30\.0 % of 1000 rows have a label after 7 days; 100\.0 % is usual then, given a day .*: as many as usual after 1 day/,
   );
   expect(late[1]?.reason).toMatch(/^0\.0 % of 1000 rows have a label after 3 days/);
   expect(evidenceLines(labels).join('\n')).toMatch(/labels by age: ▁.*█ [\d.]+ % after 7 days/);
