@@ -3,12 +3,12 @@ import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { findCuts } from '../../src/trainers/gbdt/bins.ts';
 import { BINS } from '../../src/trainers/gbdt/kernel.ts';
-import { allocate, openWorkspace, planLayout } from '../../src/trainers/gbdt/layout.ts';
+import { giveBackMemory, openWorkspace, planLayout, takeMemory } from '../../src/trainers/gbdt/layout.ts';
 import { seededRandom } from '../../src/trainers/random.ts';
 
 function smallWorkspace(rows: number, features: number) {
   const layout = planLayout({ rows, features, outputs: 1, leaves: 2, threads: 1 });
-  const workspace = openWorkspace(allocate(layout), layout, 0);
+  const workspace = openWorkspace(takeMemory(layout), layout, 0);
   const random = seededRandom(rows);
   for (const group of layout.groups) {
     for (let at = 0; at < rows * 16; at++) workspace.bytes[group.bins + at] = Math.floor(256 * random());
@@ -125,4 +125,18 @@ test('a value that fills half of the rows leaves the other bins to the rest', ()
   const cuts = cutsOf(values, 11);
   expect(cuts[0]).toBe(0.5);
   expect(cuts).toHaveLength(10);
+});
+
+test('the memory of one training serves the next that fits into it, and comes back empty', () => {
+  const layoutOf = (rows: number) => planLayout({ rows, features: 3, outputs: 1, leaves: 2, threads: 1 });
+  const first = takeMemory(layoutOf(40_000));
+  new Uint8Array(first.buffer).fill(7);
+  giveBackMemory(first);
+  const second = takeMemory(layoutOf(20_000));
+  expect(second).toBe(first);
+  expect(new Uint8Array(second.buffer, 0, layoutOf(20_000).bytes).every(byte => byte === 0)).toBe(true);
+  // Taken once, and too small for more rows.
+  expect(takeMemory(layoutOf(20_000))).not.toBe(first);
+  giveBackMemory(second);
+  expect(takeMemory(layoutOf(80_000))).not.toBe(first);
 });

@@ -4,7 +4,7 @@ import { type Random, sampleIndices, seededRandom } from '../random.ts';
 import type { Report, TrainingProgress } from '../trainer.ts';
 import { type Binning, fillBins } from './bins.ts';
 import { type GrownTree, type GrowRules, growTree } from './grow.ts';
-import { allocate, openWorkspace, planLayout, type Workspace } from './layout.ts';
+import { giveBackMemory, openWorkspace, planLayout, takeMemory, type Workspace } from './layout.ts';
 import { baseScores, gradientScales, meanLoss, type Task } from './loss.ts';
 import type { GbdtParameters } from './parameters.ts';
 import { putGradients, ROWS_PER_TASK, step } from './steps.ts';
@@ -51,7 +51,7 @@ export async function boost(input: BoostInput, report: Report | null): Promise<B
     leaves: parameters.max_leaves,
     threads,
   });
-  const memory = allocate(layout);
+  const memory = takeMemory(layout);
   const workspace = openWorkspace(memory, layout, 0);
   const team = new Team(memory, workspace);
   try {
@@ -63,6 +63,7 @@ export async function boost(input: BoostInput, report: Report | null): Promise<B
     return await new Boosting(input, workspace, team).run(report);
   } finally {
     await team.close();
+    giveBackMemory(memory);
   }
 }
 
