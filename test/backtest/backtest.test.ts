@@ -202,30 +202,26 @@ test('seeded streams: each change has its right name before anything acts', asyn
 });
 
 test('the report is the same to the last digit for any number of threads', { timeout: 60_000 }, async () => {
-  const given = options(flippingHistory(changedAt));
+  const given = options(flippingHistory(changedAt), { shuffledCopies: 2 });
   const definition = {
     ...given.definition,
     retrain: { ...given.definition.retrain, when: [{ kind: 'behind_probe', margin: 0.03 } as const] },
   };
-  const parameters = { trees: 20, max_leaves: 7 };
+  const parameters = { trees: 10, max_leaves: 4 };
   const run = async (threads?: LearnerThreads) =>
-    JSON.stringify(
-      await runBacktest({
-        ...given,
-        definition,
-        learner: builtinLearner('gbdt', parameters, 1, threads),
-        probe: builtinLearner('gbdt', { ...parameters, trees: 5 }, 1, threads),
-        alternatives: neighbouringPolicies(definition),
-        ...(threads === undefined ? {} : { parallel: threads.count }),
-      }),
-    );
+    await runBacktest({
+      ...given,
+      definition,
+      learner: builtinLearner('gbdt', parameters, 1, threads),
+      probe: builtinLearner('gbdt', { ...parameters, trees: 5 }, 1, threads),
+      parallel: threads?.count ?? 1,
+    });
   const alone = await run();
-  expect(JSON.parse(alone).policy.retrainings.length).toBeGreaterThan(0);
-  for (const count of [1, 2, 3]) {
-    const threads = new LearnerThreads(count);
-    expect((await run(threads)) === alone, `${count} threads`).toBe(true);
-    await threads.close();
-  }
+  expect(alone.policy.retrainings.length).toBeGreaterThan(0);
+  expect(alone.shuffled.windows).toBe(2 * (windows - 4));
+  const threads = new LearnerThreads(2);
+  expect(JSON.stringify(await run(threads))).toBe(JSON.stringify(alone));
+  await threads.close();
 });
 
 test('progress counts every stage to its end, one after the other', async () => {
