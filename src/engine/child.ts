@@ -66,10 +66,11 @@ function throttledProgress(id: number): (progress: Progress) => void {
 
 /**
  * `disconnect` is only seen between native calls. If the parent is killed while a model never returns, nobody is left to
- * kill this process; a thread of its own notices that the parent changed and ends it.
+ * kill this process; a thread of its own notices that the parent is not the one in the arguments and ends it. Nor is it
+ * seen when the parent went while this process was starting.
  */
 function watchParent(): void {
-  const parent = process.ppid;
+  const parent = Number(process.argv[2]);
   const code = `setInterval(() => { if (process.ppid !== ${parent}) process.kill(process.pid, 'SIGKILL'); }, 1000);`;
   new Worker(code, { eval: true, execArgv: [], resourceLimits: { maxOldGenerationSizeMb: 16 } }).unref();
 }

@@ -41,7 +41,7 @@ export class EngineChild {
     const fromSource = import.meta.url.endsWith('.ts');
     const entry = new URL(fromSource ? './child.ts' : '../child/child.js', import.meta.url);
     this.#memoryMb = options.memoryMb;
-    this.#process = fork(entry, [], {
+    this.#process = fork(entry, [String(process.pid)], {
       cwd: options.folder,
       env: { TZ: 'UTC', ...options.environment },
       execArgv: [

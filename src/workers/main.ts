@@ -62,9 +62,12 @@ process.once('SIGTERM', stop);
 process.once('SIGINT', stop);
 // Orphans would compete with the workers of the next `almanac up`.
 process.once('disconnect', stop);
-process.send?.('ready');
 
-await Promise.all(workers.map(worker => worker.run()));
+// Whoever started it may have gone meanwhile: that event is over.
+if (process.connected !== false) {
+  process.send?.('ready');
+  await Promise.all(workers.map(worker => worker.run()));
+}
 await close();
 await connection.close();
 process.disconnect?.();

@@ -1,3 +1,6 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { create } from '@bufbuild/protobuf';
@@ -11,6 +14,7 @@ import {
   GraphProtoSchema,
 } from '../../src/onnx/generated/onnx_pb.ts';
 import { int64Tensor } from '../../src/onnx/tensor.ts';
+import { until } from '../support/until.ts';
 import { Bench, binarySignature, champion, column, contractOf, logisticModel, scoreJob } from './support/fixtures.ts';
 
 let bench: Bench;
@@ -142,6 +146,23 @@ test.each(bothStrategies)(
     expect(longestMs).toBeLessThan(200);
   },
 );
+
+test('children end with a parent that is killed while they start', async () => {
+  const source = `
+    import { readFileSync } from 'node:fs';
+    import { EnginePool } from ${JSON.stringify(import.meta.resolve('../../src/engine/pool.ts'))};
+    new EnginePool({ size: 2, scratch: ${JSON.stringify(bench.path('orphans'))} }).warm();
+    process.stdout.write(readFileSync('/proc/self/task/' + process.pid + '/children', 'utf8'), () => process.kill(process.pid, 'SIGKILL'));`;
+  const parent = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', source]);
+  let said = '';
+  parent.stdout.on('data', text => {
+    said += text;
+  });
+  await once(parent, 'close');
+  const children = said.trim().split(' ').map(Number);
+  expect(children).toHaveLength(2);
+  await until(() => children.every(pid => !existsSync(`/proc/${pid}`)), 20_000);
+});
 
 test('a job that wants more memory than allowed is an out-of-memory fault, not a dead worker', async () => {
   const fault = await faultOf(
