@@ -88,7 +88,9 @@ export class Models {
   }
 
   async #each(windows: readonly number[], report: Report, one: (window: number) => Promise<unknown>): Promise<void> {
+    if (windows.length === 0) return;
     let done = 0;
+    report(done, windows.length);
     await inParallel(windows, this.#learners.parallel ?? 1, async window => {
       await one(window);
       report(++done, windows.length);
