@@ -5,7 +5,6 @@
  * policy was chosen elsewhere, and what it misses there is to be read, not tuned away. `--full` is the published yardstick.
  */
 import { existsSync } from 'node:fs';
-import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import {
   type Backtest,
@@ -33,7 +32,7 @@ export async function run(options: BenchOptions): Promise<BenchResult> {
   if (data === null || missing.length > 0) {
     throw new Error(`the backtest needs ${missing.join(' and ')}, not found in ${data ?? 'any folder'}: --data FOLDER`);
   }
-  const threads = new LearnerThreads(availableParallelism());
+  const threads = new LearnerThreads();
   try {
     return await compare(data, options, threads);
   } finally {

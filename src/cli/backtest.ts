@@ -1,6 +1,5 @@
 /** `almanac backtest <model>`: the retraining policy replayed over the labelled history, before anyone trusts it. */
 import { mkdir } from 'node:fs/promises';
-import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import {
   type Backtest,
@@ -49,7 +48,7 @@ export async function backtest(model: string, options: BacktestCommandOptions): 
 }
 
 async function replayed(definition: ModelDefinition, plan: ReplayPlan): Promise<Backtest> {
-  const threads = new LearnerThreads(availableParallelism());
+  const threads = new LearnerThreads();
   try {
     return await runBacktest({
       ...plan,

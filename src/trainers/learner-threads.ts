@@ -2,6 +2,7 @@
  * Threads that learn: each fits one model at a time, keeps it, and scores with it between the rounds of its next training.
  * Which thread fits which model depends on who is free first; the models do not.
  */
+import { availableParallelism } from 'node:os';
 import type { Worker } from 'node:worker_threads';
 import { startThread } from '../engine/start-thread.ts';
 import type { LabelledRows, LearnedModel, Lesson } from './learner.ts';
@@ -23,6 +24,9 @@ export type FromLearner =
   | { readonly type: 'scored'; readonly question: number; readonly scores: Float32Array }
   | { readonly type: 'failed'; readonly question: number; readonly error: Error };
 
+/** Each takes some 50 MB, and more of them would wait for the one thread that judges what they learned. */
+const threadsMax = 16;
+
 export class LearnerThreads {
   /** Trainings under way at a time. */
   readonly count: number;
@@ -32,7 +36,7 @@ export class LearnerThreads {
   /** Trainings that wait for a thread, first come first served. */
   readonly #waiting: ((thread: LearnerThread) => void)[] = [];
 
-  constructor(count: number, start: () => Worker = startLearner) {
+  constructor(count = Math.min(threadsMax, availableParallelism()), start: () => Worker = startLearner) {
     this.count = count;
     this.#start = start;
   }
