@@ -13,11 +13,12 @@ const ABORT_GRACE_MS = 500;
 
 const aborted = new AbortController();
 
-process.on('SIGTERM', () => {
+// Signals end this process, never exit(): that waits for native work, which may take hours or never return.
+process.once('SIGTERM', () => {
   aborted.abort();
-  setTimeout(() => process.exit(143), ABORT_GRACE_MS);
+  setTimeout(() => process.kill(process.pid, 'SIGTERM'), ABORT_GRACE_MS);
 });
-process.on('disconnect', () => process.exit(0));
+process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'));
 process.on('message', (message: JobMessage) => {
   void answer(message);
 });

@@ -147,20 +147,26 @@ test.each(bothStrategies)(
   },
 );
 
-test('children end with a parent that is killed while they start', async () => {
-  const source = `
-    import { readFileSync } from 'node:fs';
-    import { EnginePool } from ${JSON.stringify(import.meta.resolve('../../src/engine/pool.ts'))};
-    new EnginePool({ size: 2, scratch: ${JSON.stringify(bench.path('orphans'))} }).warm();
-    process.stdout.write(readFileSync('/proc/self/task/' + process.pid + '/children', 'utf8'), () => process.kill(process.pid, 'SIGKILL'));`;
-  const parent = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', source]);
-  let said = '';
-  parent.stdout.on('data', text => {
-    said += text;
-  });
-  await once(parent, 'close');
-  const children = said.trim().split(' ').map(Number);
-  expect(children).toHaveLength(2);
+test('children end with a parent that is killed, at any moment of their start and in the middle of native work', async () => {
+  const endless = 'SELECT sum(hash(a.range, b.range)) FROM range(2000000) a, range(20000) b';
+  const killedAfter = async (delayMs: number): Promise<readonly number[]> => {
+    const source = `
+      import { readFileSync } from 'node:fs';
+      import { EnginePool } from ${JSON.stringify(import.meta.resolve('../../src/engine/pool.ts'))};
+      const pool = new EnginePool({ size: 1, scratch: ${JSON.stringify(bench.path(`orphan-${delayMs}`))} });
+      pool.run('query', { sql: '${endless}', tables: {} }, { deadlineMs: 60_000 });
+      process.stdout.write(readFileSync('/proc/self/task/' + process.pid + '/children', 'utf8'));
+      setTimeout(() => process.kill(process.pid, 'SIGKILL'), ${delayMs});`;
+    const parent = spawn(process.execPath, ['--import', 'tsx', '--input-type=module', '-e', source]);
+    let said = '';
+    parent.stdout.on('data', text => {
+      said += text;
+    });
+    await once(parent, 'close');
+    return said.trim().split(' ').map(Number);
+  };
+  const children = (await Promise.all([0, 300, 900, 5_000, 6_000, 7_000].map(killedAfter))).flat();
+  expect(children).toHaveLength(6);
   await until(() => children.every(pid => !existsSync(`/proc/${pid}`)), 20_000);
 });
 
