@@ -65,7 +65,7 @@ export async function tellApart({ features, reference, current, rowsMax, seed }:
 
 function learn(features: readonly Feature[], labels: Float32Array, seed: number): Promise<TrainedModel> {
   const task = { task: 'binary', classes: ['reference', 'current'], seed, threads: 1 } as const;
-  return trainerNamed('gbdt').train({ rows: labels.length, features, labels }, task, parameters, () => undefined);
+  return trainerNamed('gbdt').train({ rows: labels.length, features, labels }, task, parameters, null);
 }
 
 function pick(features: readonly Feature[], indexes: readonly number[], chosen: readonly number[]): Feature[] {

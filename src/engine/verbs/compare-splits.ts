@@ -115,7 +115,7 @@ async function judgeSplit(
     const reader = await openRowReader(session, reading);
     const [table, tested] = [await reader.read(learn), await reader.read(test)];
     const task = { task: 'binary', classes: reader.classes, seed: job.seed, threads: 1 } as const;
-    const model = await trainerNamed(job.trainer).train(table, task, job.parameters, () => undefined);
+    const model = await trainerNamed(job.trainer).train(table, task, job.parameters, null);
     const scores = model.predict(encodeFeatures(tested.features, model.signature));
     const auc = delongAuc(tested.labels, scores);
     if (auc.value === null) return auc.reason;
