@@ -109,14 +109,7 @@ export class LocalStore implements ObjectStore {
   async put(key: string, body: Uint8Array): Promise<WriteResult> {
     const created = await this.putIfAbsent(key, body);
     if (created.kind !== 'not_applied' || created.reason !== 'exists') return created;
-    const met = await this.#read(key, undefined, async file => {
-      const found = await file.stat();
-      const mismatch = mismatchOf(key, found);
-      if (mismatch !== null) return mismatch;
-      const same = found.bytes === body.length && Buffer.compare(await file.read(0, found.bytes), body) === 0;
-      return { kind: 'found', value: { same, etag: found.identity } };
-    });
-    return answerOfMet(created, met);
+    return answerOfMet(created, await this.get(key), ({ bytes }) => Buffer.compare(bytes, body) === 0);
   }
 
   async upload(key: string, path: string, options: { readonly signal?: AbortSignal } = {}): Promise<WriteResult> {
@@ -137,7 +130,7 @@ export class LocalStore implements ObjectStore {
         (await sha256OnThread(path, signal)) === (await sha256OnThread(this.pathOf(key), signal));
       return { kind: 'found', value: { same, etag: found.identity } };
     });
-    return answerOfMet(created, met);
+    return answerOfMet(created, met, ({ same }) => same);
   }
 
   async head(key: string): Promise<ReadResult<ObjectInfo>> {

@@ -185,13 +185,17 @@ export function refused(detail: string): WriteResult {
 }
 
 /**
- * What a `put` or an `upload` says that met an object, once that was read: `same` is whether it has the caller's bytes. Only
+ * What a `put` or an `upload` says that met an object, once that was read: `isSame` is whether it has the caller's bytes. Only
  * bytes that were seen to differ are in the way; while nobody can read them, or the object went meanwhile, nothing is known.
  */
-export function answerOfMet(created: WriteResult, met: ReadResult<{ same: boolean; etag: string }>): WriteResult {
+export function answerOfMet<Met extends { readonly etag: string }>(
+  created: WriteResult,
+  met: ReadResult<Met>,
+  isSame: (met: Met) => boolean,
+): WriteResult {
   switch (met.kind) {
     case 'found':
-      return met.value.same ? { kind: 'applied', etag: met.value.etag } : created;
+      return isSame(met.value) ? { kind: 'applied', etag: met.value.etag } : created;
     case 'changed':
       return created;
     case 'not_found':

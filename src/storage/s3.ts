@@ -108,12 +108,7 @@ export class S3Store implements ObjectStore {
   async put(key: string, body: Uint8Array): Promise<WriteResult> {
     const created = await this.putIfAbsent(key, body);
     if (created.kind !== 'not_applied' || created.reason !== 'exists') return created;
-    const met = await this.#read(key, undefined, async () => {
-      const answer = await this.#getObject(key, {});
-      const same = Buffer.compare(await bodyBytes(answer), body) === 0;
-      return { kind: 'found', value: { same, etag: etagOf(answer) } };
-    });
-    return answerOfMet(created, met);
+    return answerOfMet(created, await this.get(key), ({ bytes }) => Buffer.compare(bytes, body) === 0);
   }
 
   async upload(key: string, path: string, options: { readonly signal?: AbortSignal } = {}): Promise<WriteResult> {
@@ -131,7 +126,7 @@ export class S3Store implements ObjectStore {
         const answer = await this.#getObject(key, {});
         return { kind: 'found', value: { same: await fileHolds(answer, path), etag: etagOf(answer) } };
       });
-      return answerOfMet(created, met);
+      return answerOfMet(created, met, ({ same }) => same);
     } catch (error) {
       // Only reading the local file gets here: requests have their own answers.
       return refused(causeOf(error));
