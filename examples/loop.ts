@@ -8,6 +8,7 @@ import { join } from 'node:path';
 import type { Client } from '@temporalio/client';
 import type { Project } from '../src/config/project.ts';
 import { taskQueue, workflowId } from '../src/domain/ids.ts';
+import { inParallel } from '../src/domain/in-parallel.ts';
 import type { EnginePool } from '../src/engine/pool.ts';
 import { delongAuc } from '../src/stats/delong.ts';
 import type { Catalog } from '../src/storage/catalog.ts';
@@ -70,7 +71,7 @@ export async function runLoop(options: LoopOptions): Promise<LoopStory> {
   for (let start = 0; start < scored.length; start += windowDays) {
     const window = scored.slice(start, start + windowDays);
     for (const day of window) arrive(day);
-    await inWindow(window, scoredAtOnce, day => scoreDay(options, day));
+    await inParallel(window, scoredAtOnce, day => scoreDay(options, day));
     const last = window.at(-1) ?? firstScored;
     const seen = await monitor(options, last);
     windows.push({
@@ -190,14 +191,6 @@ async function execute<Result>(client: Client, type: string, id: string, input: 
 
 async function championOf({ catalog, model }: LoopOptions): Promise<number | null> {
   return (await catalog.deployment(model)).champion?.version ?? null;
-}
-
-export async function inWindow<T>(items: readonly T[], size: number, work: (item: T) => Promise<void>): Promise<void> {
-  const queue = [...items];
-  const worker = async () => {
-    for (let item = queue.shift(); item !== undefined; item = queue.shift()) await work(item);
-  };
-  await Promise.all(Array.from({ length: size }, worker));
 }
 
 export interface PeriodQuality {

@@ -1,6 +1,7 @@
 /** Input files: found by the definition's path for a partition, inspected in an engine child, pinned by digest or ETag. */
 import { resolve } from 'node:path';
 import type { InputTable, ModelDefinition } from '../domain/definition.ts';
+import { inParallel } from '../domain/in-parallel.ts';
 import type { SnapshotFile } from '../domain/snapshot.ts';
 import type { FileFormat, InputRange } from '../engine/job.ts';
 import type { PartOfFile, TableFile } from '../inputs/input-tables.ts';
@@ -10,8 +11,8 @@ import type { Work } from './long.ts';
 import { inScratch, type Services } from './services.ts';
 
 const inspectMs = 30 * 60_000;
-/** Objects of a bucket that are fetched or asked for at a time. */
-const objectsAtOnce = 16;
+/** Files that are fetched, asked for or hashed at a time: ten thousand at once would only get in each other's way. */
+const filesAtOnce = 16;
 
 /** As much of a file as reading it takes. */
 export type UnreadFile = Pick<SnapshotFile, 'path' | 'bytes' | 'etag' | 'constants'>;
@@ -50,7 +51,9 @@ async function inspectFiles(
 ): Promise<readonly PinnedFile[]> {
   const { signal } = work;
   const format = formatOf(table);
-  const paths = await eachOf(found, file => services.inputs.fetchFooter(pinOf(file), { folder, format, signal }));
+  const paths = await inParallel(found, filesAtOnce, file =>
+    services.inputs.fetchFooter(pinOf(file), { folder, format, signal }),
+  );
   // Of an object in a bucket the footer is here, not its bytes.
   const digests = found.every(({ etag }) => etag === null);
   const { files } = await services.engine.run(
@@ -105,7 +108,9 @@ export async function tablesOf(
   const found: Record<string, readonly string[]> = {};
   for (const [name, files] of Object.entries(tables)) {
     const joined = files.filter(file => file.partition === partition || file.partition === '');
-    found[name] = await eachOf(joined, file => services.inputs.fetch(file, { ...at, format: 'parquet' }));
+    found[name] = await inParallel(joined, filesAtOnce, file =>
+      services.inputs.fetch(file, { ...at, format: 'parquet' }),
+    );
   }
   return found;
 }
@@ -118,7 +123,7 @@ export async function localInputs(
   at: { readonly folder: string; readonly signal: AbortSignal; readonly part?: PartOfFile },
 ): Promise<readonly InputRange[]> {
   const format = formatOf(table);
-  return await eachOf(files, async file => ({
+  return await inParallel(files, filesAtOnce, async file => ({
     path: await services.inputs.fetch(file, { ...at, format }),
     format,
     ...(file.constants === undefined ? {} : { constants: file.constants }),
@@ -131,13 +136,13 @@ export function withoutDetails({ rowGroups: _groups, columns: _columns, ...pinne
 
 /** Compares pinned files with what is there now; names the first that changed. */
 export async function assertPinned(services: Services, files: readonly SnapshotFile[], work: Work): Promise<void> {
-  await eachOf(files, async ({ path, bytes, etag }) => {
+  await inParallel(files, filesAtOnce, async ({ path, bytes, etag }) => {
     const found = await services.inputs.stat(path);
     if (found?.bytes !== bytes)
       throw changed(path, `${bytes} bytes`, found === null ? 'no file' : `${found.bytes} bytes`);
     if (etag !== undefined && found.etag !== etag) throw changed(path, `ETag ${etag}`, `ETag ${found.etag}`);
   });
-  await eachOf(files, async ({ path, sha256 }) => {
+  await inParallel(files, filesAtOnce, async ({ path, sha256 }) => {
     if (sha256 === null) return;
     const found = await sha256OnThread(absolute(services, path), work.signal);
     if (found !== sha256) throw changed(path, `sha256 ${sha256}`, `sha256 ${found}`);
@@ -151,20 +156,6 @@ export function formatOf(table: InputTable): FileFormat {
 
 function absolute(services: Services, path: string): string {
   return resolve(services.project.folder, path);
-}
-
-/** In order, some at a time: ten thousand requests at once would only get in each other's way. */
-async function eachOf<Item, Result>(
-  items: readonly Item[],
-  work: (item: Item) => Promise<Result>,
-): Promise<readonly Result[]> {
-  const results: Result[] = [];
-  const queue = items.entries();
-  const next = async () => {
-    for (const [index, item] of queue) results[index] = await work(item);
-  };
-  await Promise.all(Array.from({ length: Math.min(objectsAtOnce, items.length) }, next));
-  return results;
 }
 
 function changed(path: string, expected: string, found: string): PermanentFault {

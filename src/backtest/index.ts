@@ -3,8 +3,8 @@
  * never, weekly, calendar, random and hindsight retraining would have given on the same models.
  */
 
+import { inParallel } from '../domain/in-parallel.ts';
 import { createRandom } from '../stats/random.ts';
-import { inParallel } from './in-parallel.ts';
 import { type Learners, Models } from './models.ts';
 import { firstWindow, type Policy, type Replay, type ReplayedWindow, type ReplayPlan } from './replay.ts';
 import { bestSchedule, calendarPhases, everyWindow, meanQuality, randomSchedules } from './schedules.ts';

@@ -4,7 +4,7 @@
  * comes out does not depend on how many.
  */
 import { measureQuality, qualityMetric } from '../checks/index.ts';
-import { inParallel } from './in-parallel.ts';
+import { inParallel } from '../domain/in-parallel.ts';
 import {
   firstWindow,
   probedWindows,

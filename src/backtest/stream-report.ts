@@ -1,7 +1,7 @@
 /** The policy on the seeded streams: is each change given its right name before anything acts on it? */
 import type { Contract } from '../domain/contract.ts';
+import { inParallel } from '../domain/in-parallel.ts';
 import type { ChangeClass } from '../domain/incident.ts';
-import { inParallel } from './in-parallel.ts';
 import { type Learner, Models } from './models.ts';
 import type { Policy, Replay } from './replay.ts';
 import { makeStream, type StreamKind, streamKinds } from './streams.ts';

@@ -1,13 +1,13 @@
 import { ActivityFailure, ApplicationFailure } from '@temporalio/common';
 import { CancellationScope, isCancellation } from '@temporalio/workflow';
 import { workflowId } from '../domain/ids.ts';
+import { inParallel } from '../domain/in-parallel.ts';
 import { firstRequest } from '../domain/job.ts';
 import { endOfPartition } from '../domain/time.ts';
 import { delegate, nominalPartition, nominalTime } from './business-id.ts';
 import type { ScoreInput, ScoreResult } from './inputs.ts';
 import { control, data, scoring } from './proxies.ts';
 import { trackStage } from './stage.ts';
-import { inWindow } from './window.ts';
 
 /** Activities of one job: six events each keep its history well under 4,096, whatever the size of the partition. */
 const batchesMax = 500;
@@ -37,7 +37,7 @@ export async function scoreModel(input: ScoreInput): Promise<ScoreResult> {
 
     const batches = Math.min(plan.chunks, batchesMax);
     stage.enter('scoring', { rows: plan.rows, chunks: plan.chunks, versions: plan.versions.join(', ') });
-    const scored = await inWindow(batches, input.window ?? windowDefault, index =>
+    const scored = await inParallel(Array(batches).keys(), input.window ?? windowDefault, index =>
       scoring.scoreChunks({ plan: plan.plan, ...batchRange(plan.chunks, batches, index) }),
     );
 
