@@ -42,7 +42,7 @@ def main() -> None:
     if labels.min() == labels.max():
         column, positive = spec["label"]["column"], spec["label"]["positive"]
         raise SystemExit(f"every label in {column} is the same: is {positive!r} really the positive value?")
-    dataset = lightgbm.Dataset(encode(train, spec, vocabularies), labels)
+    dataset = lightgbm.Dataset(encode(train, spec, vocabularies), labels, weight=weights_of(train, spec))
     model = lightgbm.train(parameters, dataset, trees, callbacks=[lambda state: report(state.iteration + 1, trees)])
 
     graph = convert_lightgbm(
@@ -61,7 +61,7 @@ def main() -> None:
     golden = holdout.select([feature["name"] for feature in spec["features"]]).slice(0, GOLDEN_ROWS)
     golden = golden.append_column("score", pyarrow.array(scores[:GOLDEN_ROWS], pyarrow.float32()))
     pyarrow.parquet.write_table(golden, output / "golden.parquet")
-    (output / "metrics.json").write_text(json.dumps({"auc": auc(label_of(holdout, spec), scores)}))
+    (output / "metrics.json").write_text(json.dumps({"auc": auc(label_of(holdout, spec), scores, weights_of(holdout, spec))}))
 
 
 def read_rows(files: list[str], spec: dict) -> pyarrow.Table:
@@ -88,6 +88,15 @@ def encode(table: pyarrow.Table, spec: dict, vocabularies: dict[str, list[str]])
 def label_of(table: pyarrow.Table, spec: dict) -> numpy.ndarray:
     positive = spec["label"]["positive"]
     return numpy.array([is_positive(value, positive) for value in table[spec["label"]["column"]].to_pylist()], dtype=int)
+
+
+def weights_of(table: pyarrow.Table, spec: dict) -> numpy.ndarray | None:
+    """Relative weights of sampled labels; None where all rows count alike."""
+    column = spec["label"].get("weight")
+    if column is None:
+        return None
+    weights = table[column].cast(pyarrow.float64()).to_numpy(zero_copy_only=False)
+    return weights / weights.mean()
 
 
 def is_positive(value: object, positive: str) -> bool:
@@ -123,15 +132,16 @@ def report(done: int, total: int) -> None:
     print(json.dumps({"done": done, "total": total, "unit": "rounds"}), flush=True)
 
 
-def auc(labels: numpy.ndarray, scores: numpy.ndarray) -> float | None:
-    """Area under the ROC curve by mid-ranks; None when only one class is there."""
-    positives = int(labels.sum())
-    negatives = len(labels) - positives
-    if positives == 0 or negatives == 0:
+def auc(labels: numpy.ndarray, scores: numpy.ndarray, weights: numpy.ndarray | None) -> float | None:
+    """Area under the ROC curve, ties counted half; None when only one class is there."""
+    weights = numpy.ones(len(labels)) if weights is None else weights
+    _, group = numpy.unique(scores, return_inverse=True)
+    positives = numpy.bincount(group, weights * (labels == 1))
+    negatives = numpy.bincount(group, weights * (labels == 0))
+    if positives.sum() == 0 or negatives.sum() == 0:
         return None
-    _, group, counts = numpy.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (numpy.cumsum(counts) - (counts - 1) / 2)[group]
-    return float((ranks[labels == 1].sum() - positives * (positives + 1) / 2) / (positives * negatives))
+    below = numpy.cumsum(negatives) - negatives / 2
+    return float((positives * below).sum() / (positives.sum() * negatives.sum()))
 
 
 if __name__ == "__main__":

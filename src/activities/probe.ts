@@ -125,7 +125,11 @@ async function scoreBoth(
     {
       file: set.file.path,
       task,
-      label: { column: data.labels?.column ?? '', positive: data.labels?.positive ?? null },
+      label: {
+        column: data.labels?.column ?? '',
+        positive: data.labels?.positive ?? null,
+        weight: data.labels?.weight ?? null,
+      },
       features: featureColumns(contract),
       trainer: kind.name,
       parameters: probeParameters(kind.name, kind.parameters),

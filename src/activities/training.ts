@@ -15,7 +15,7 @@ import type { Run } from '../domain/run.ts';
 import { batchRows } from '../domain/scoring.ts';
 import type { Signature } from '../domain/signature.ts';
 import { EngineFault, isPermanent } from '../engine/fault.ts';
-import type { LabelSource, ScorerUsed } from '../engine/job.ts';
+import type { LabelColumns, LabelSource, ScorerUsed } from '../engine/job.ts';
 import { TREE_COMPILER } from '../engine/kernel-file.ts';
 import { identifier, rowShareSql } from '../engine/sql.ts';
 import { canonicalJson } from '../storage/digest.ts';
@@ -78,6 +78,7 @@ async function trainVersion(
     startedAt,
     endedAt: ports.clock.now().toISOString(),
     rows: { train: trained.rows, holdout: holdout.rows },
+    ...weightsOf(definition, trained),
     metrics: trained.metrics,
     log: trained.log === null ? null : await catalog.putArtifact(trained.log),
     failure: null,
@@ -95,6 +96,11 @@ async function trainVersion(
     ...(scorer === null ? {} : { scorer }),
   });
   return { version: version.number, bundle, run: input.run, metrics: version.metrics };
+}
+
+function weightsOf(definition: ModelDefinition, { effectiveRows }: Learned): Pick<Run, 'weights'> {
+  const { weight } = labelOf(definition);
+  return weight === null || effectiveRows === null ? {} : { weights: { column: weight, effectiveRows } };
 }
 
 /** What explains a run whichever way it ends. */
@@ -130,6 +136,8 @@ interface Learned {
   readonly golden: string | null;
   readonly log: string | null;
   readonly rows: number;
+  /** What weighted rows are worth; null where all rows count alike. */
+  readonly effectiveRows: number | null;
 }
 
 interface LearnOptions {
@@ -166,8 +174,9 @@ async function learn(services: Services, options: LearnOptions, work: Work): Pro
       onProgress: ({ done, total, unit, perSecond }) => work.report({ done, total, unit, rate: perSecond }),
     },
   );
-  const { onnx, signature, metrics, importance, rows } = trained;
-  return { onnx, signature, metrics, importance, rows, golden: join(output, 'golden.parquet'), log: null };
+  const { onnx, signature, metrics, importance, rows, effectiveRows } = trained;
+  const golden = join(output, 'golden.parquet');
+  return { onnx, signature, metrics, importance, rows, effectiveRows, golden, log: null };
 }
 
 /** A program of the user's; its argv stands in the pinned definition, never in workflow input. */
@@ -208,13 +217,15 @@ async function learnByCommand(
   );
   const { onnx, signature } = prepared;
   const { metrics, golden, log } = trained;
-  return { onnx, signature, metrics, importance: {}, golden, log, rows: input.data.rows };
+  const effectiveRows = await effectiveRowsOf(services, definition, file, work);
+  return { onnx, signature, metrics, importance: {}, golden, log, rows: input.data.rows, effectiveRows };
 }
 
-function labelOf(definition: ModelDefinition): { readonly column: string; readonly positive: string | null } {
+function labelOf(definition: ModelDefinition): Required<LabelColumns> {
   const { labels } = definition.data;
   if (labels === null) throw new PermanentFault('NoLabels', `${definition.model}: the definition has no labels`);
-  return { column: labels.column, positive: definition.task === 'binary' ? labels.positive : null };
+  const positive = definition.task === 'binary' ? labels.positive : null;
+  return { column: labels.column, positive, weight: labels.weight ?? null };
 }
 
 async function classesOf(
@@ -231,6 +242,22 @@ async function classesOf(
   const found = await services.engine.run('query', { sql, tables: { training: [file] } }, limits);
   const values = found.rows.map(row => String(row[0]));
   return positive === null ? values : [...values.filter(value => value !== positive), positive];
+}
+
+/** (Σw)²/Σw² of the training rows; null where all rows count alike. */
+async function effectiveRowsOf(
+  { engine }: Services,
+  definition: ModelDefinition,
+  file: string,
+  work: Work,
+): Promise<number | null> {
+  const { weight } = labelOf(definition);
+  if (weight === null) return null;
+  const name = identifier(weight);
+  const sql = `SELECT sum(${name}) ** 2 / sum(${name} ** 2) FROM training`;
+  const limits = { deadlineMs: trainMs, signal: work.signal };
+  const { rows } = await engine.run('query', { sql, tables: { training: [file] } }, limits);
+  return Number(rows[0]?.[0]);
 }
 
 /** The held-out days joined with their labels, like the training set. */

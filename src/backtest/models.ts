@@ -67,8 +67,8 @@ export class Models {
     await this.#each(range(first, windows), report, async model => {
       for (let window = model; window < windows; window++) {
         const scores = await this.#score(model, window);
-        const { labels } = windowRows(this.#plan, window);
-        values.set(`${model}/${window}`, measureQuality(metric, labels, scores).value);
+        const { labels, weights = null } = windowRows(this.#plan, window);
+        values.set(`${model}/${window}`, measureQuality(metric, labels, scores, { weights }).value);
       }
     });
     return { first, windows, quality: (model, window) => values.get(`${model}/${window}`) ?? null };

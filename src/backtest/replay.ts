@@ -231,15 +231,16 @@ async function judgeWindow(
   { window, known, server }: { readonly window: number; readonly known: number; readonly server: number },
   { scores, probe }: ReplayOptions,
 ): Promise<CheckResult[]> {
-  const { labels } = windowRows(plan, window);
+  const rows = windowRows(plan, window);
   const champion = await scores(server, window);
-  const checks = judgeWindowQuality(plan, { window, known }, labels, champion);
+  const checks = judgeWindowQuality(plan, { window, known }, rows, champion);
   const trigger = probeTrigger(plan);
   if (trigger === null || probe === null) return checks;
   const { metric, minRows } = plan.definition.monitor.quality;
   const compared = judgeProbe({
     metric,
-    labels,
+    labels: rows.labels,
+    weights: rows.weights ?? null,
     championScores: champion,
     probeScores: await probe(window),
     margin: trigger.margin,
@@ -252,15 +253,15 @@ async function judgeWindow(
 }
 
 async function judgeServed(plan: ReplayPlan, window: number, scores: Float32Array): Promise<CheckResult | undefined> {
-  const { labels } = windowRows(plan, window);
-  const checks = judgeWindowQuality(plan, { window, known: window + plan.labelLag }, labels, scores);
+  const rows = windowRows(plan, window);
+  const checks = judgeWindowQuality(plan, { window, known: window + plan.labelLag }, rows, scores);
   return checks.find(({ check }) => check === 'quality');
 }
 
 function judgeWindowQuality(
   plan: ReplayPlan,
   { window, known }: { readonly window: number; readonly known: number },
-  labels: Float32Array,
+  { labels, weights = null }: History,
   scores: Float32Array,
 ): CheckResult[] {
   const { metric, min, minRows } = plan.definition.monitor.quality;
@@ -275,7 +276,7 @@ function judgeWindowQuality(
     labels,
     scores,
     unlabelledScores: null,
-    weights: null,
+    weights,
     clusters: null,
     threshold: 0.5,
     seed: plan.seed,
@@ -294,12 +295,14 @@ async function refusal(
   const held = Array.from({ length: holdoutWindows }, (_, index) => end - holdoutWindows + index);
   const join = async (trainedBefore: number) =>
     joined(await inParallel(held, 1, window => scores(trainedBefore, window)));
-  const labels = joined(held.map(window => windowRows(plan, window).labels));
+  const rows = held.map(window => windowRows(plan, window));
+  const labels = joined(rows.map(one => one.labels));
   const checks = judgeChallenger({
     ...gate,
     labels,
     challengerScores: await join(challenger),
     championScores: await join(champion),
+    weights: plan.history.weights ? joinedWeights(rows) : null,
     clusters: null,
     slices: [],
     minSliceRows: labels.length,
@@ -320,6 +323,10 @@ function joined(parts: readonly Float32Array[]): Float32Array {
     at += part.length;
   }
   return all;
+}
+
+function joinedWeights(parts: readonly History[]): Float64Array {
+  return Float64Array.from(parts.flatMap(({ weights }) => Array.from(weights ?? [])));
 }
 
 function persistenceOf({ definition, windowDays }: ReplayPlan) {

@@ -4,6 +4,8 @@ export interface History {
   readonly columns: readonly HistoryColumn[];
   /** 0 or 1 per row. */
   readonly labels: Float32Array;
+  /** How many rows each stands for, where only a sample is labelled; null or absent counts all rows alike. */
+  readonly weights?: Float64Array | null;
 }
 
 export type HistoryColumn =
@@ -30,11 +32,13 @@ export function sliceHistory(history: History, { from, to }: RowRange): History 
         : { ...column, codes: column.codes.subarray(from, to) },
     ),
     labels: history.labels.subarray(from, to),
+    weights: history.weights?.subarray(from, to) ?? null,
   };
 }
 
 /** The same rows in the order given; a shuffled copy has no drift, so every alarm on it is false. */
 export function reorderHistory(history: History, order: Uint32Array): History {
+  const { weights = null } = history;
   const reorder = (values: Float32Array) => Float32Array.from(order, row => values[row]!);
   return {
     columns: history.columns.map(column =>
@@ -43,5 +47,6 @@ export function reorderHistory(history: History, order: Uint32Array): History {
         : { ...column, codes: Int32Array.from(order, row => column.codes[row]!) },
     ),
     labels: reorder(history.labels),
+    weights: weights === null ? null : Float64Array.from(order, row => weights[row]!),
   };
 }

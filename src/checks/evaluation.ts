@@ -14,7 +14,7 @@ import { measured, type Numbers } from '../stats/measured.ts';
 import { quantileOfSorted } from '../stats/moments.ts';
 import { effectiveRows, weightedMean } from '../stats/weighted.ts';
 import { type Bounds, boundsOf } from './intervals.ts';
-import { compare } from './paired-difference.ts';
+import { compare, weightedMethod } from './paired-difference.ts';
 import { checkResult, type Finding, judgeTable, percent, plain } from './result.ts';
 import { everyRow, pick } from './row-clusters.ts';
 import { directionOf, measureQuality, type QualityMetric, qualityMetric } from './score-quality.ts';
@@ -199,7 +199,7 @@ function judgeWeightedDecisions(input: EvaluationInput, champion: Numbers): Find
     interval: [low, high],
     rows,
     reason: `at threshold ${plain(input.threshold ?? 0.5)} the challenger is right on ${percent(challenger)} of the weighted rows, the champion on ${percent(found.value.champion)}`,
-    details: { method: 'linearisation', ...detailsOf(input) },
+    details: { method: weightedMethod('McNemar'), ...detailsOf(input) },
   };
 }
 

@@ -53,7 +53,12 @@ export function compare(
     return andThen(weightedDifference(metric, pair, confidence), ({ value, low, high, first, second }) => {
       const isMoreBetter = directionOf(metric) === 1;
       const bounds = isMoreBetter ? { value, low, high } : { value: -value, low: -high, high: -low };
-      return measured({ ...bounds, challenger: first, champion: second, method: 'linearisation' });
+      return measured({
+        ...bounds,
+        challenger: first,
+        champion: second,
+        method: weightedMethod(metric === 'auc' ? 'DeLong' : null),
+      });
     });
   }
   if (metric === 'auc' && input.clusters === null) {
@@ -67,6 +72,11 @@ export function compare(
     return measured({ value: difference, ...interval, challenger: auc1, champion: auc2, method: 'DeLong' });
   }
   return compareByBootstrap(metric, input, champion, rows, confidence);
+}
+
+/** The method of a weighted comparison, and the usual one that it stands in for. */
+export function weightedMethod(instead: string | null): string {
+  return `linearisation of weighted rows${instead === null ? '' : `; ${instead} counts all rows alike`}`;
 }
 
 function compareByBootstrap(

@@ -133,7 +133,7 @@ async function readHistory(
     if (partitions.length === 0)
       throw new CommandFailure(`${definition.model}: no partitions with features and labels at ${features.path}`);
     note(`reading ${partitions.length} partitions, ${partitions[0]} to ${partitions.at(-1)}`);
-    const { keys, column, positive } = labels;
+    const { keys, column, positive, weight = null } = labels;
     const labelled: LabelledPartition[] = [];
     for (const partition of partitions) {
       const joined = await Promise.all(
@@ -145,7 +145,7 @@ async function readHistory(
         inputs,
         rows: (await engine.run('inspect', { files: inputs }, { deadlineMs })).rows,
         tables: Object.fromEntries(joined),
-        labels: { files: await input.inputs(labels, partition), keys, column, positive, only: null },
+        labels: { files: await input.inputs(labels, partition), keys, column, positive, weight, only: null },
       });
     }
     const { contract } = definition;
@@ -160,7 +160,7 @@ async function readHistory(
       'history',
       {
         file: set.file.path,
-        label: { column: labels.column, positive: labels.positive },
+        label: { column, positive, weight },
         features: contract.columns.filter(column => column.role === 'feature'),
         outputFolder: folder,
       },

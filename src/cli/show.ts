@@ -130,7 +130,9 @@ export async function runs(model: string, options: ListOptions & { readonly sear
         run.id,
         run.status,
         run.trainer,
-        run.rows.train,
+        run.weights === undefined
+          ? run.rows.train
+          : `${run.rows.train}, weighted, worth ${Math.round(run.weights.effectiveRows)}`,
         run.status === 'failed' ? run.failure : metricText(run.metrics),
         run.trigger,
       ]),

@@ -62,6 +62,8 @@ function readDefinitionFile(project: string, path: string): ModelDefinition {
       : { window: { days: column.window.length, ends: column.window.ends ?? features.event_time ?? '' } }),
   }));
   problems.push(...columnProblems(name, columns, contract.forbidden));
+  if (data.labels !== null)
+    problems.push(...weightProblems(name, data.labels, [...features.keys, ...columns.map(one => one.name)]));
   for (const slice of evaluate.slices) {
     const names = columns.map(column => column.name);
     if (!names.includes(slice)) problems.push(`${name}: evaluate.slices: ${unknownName('column', slice, names)}`);
@@ -191,6 +193,19 @@ function columnProblems(name: string, columns: Contract['columns'], forbidden: r
     }
   }
   return problems;
+}
+
+/** Weights stand beside label and features in a training set, and are none of them. */
+function weightProblems(
+  name: string,
+  { weight, column }: { readonly weight: string | null; readonly column: string },
+  features: readonly string[],
+): string[] {
+  if (weight === null || ![...features, column].includes(weight)) return [];
+  const what = weight === column ? 'the label' : 'a key or a column of the contract';
+  return [
+    `${name}: data.labels.weight: "${weight}" is ${what}; weights need a column of their own, of the label files`,
+  ];
 }
 
 function trainerChoice(

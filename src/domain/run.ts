@@ -22,6 +22,8 @@ export interface Run {
   /** Runtime, libraries and device: name → version. */
   readonly environment: Readonly<Record<string, string>>;
   readonly rows: { readonly train: number; readonly holdout: number };
+  /** By which column of the labels the rows counted, and what the training rows are worth; absent where all count alike. */
+  readonly weights?: { readonly column: string; readonly effectiveRows: number };
   readonly metrics: Readonly<Record<string, number | null>>;
   /** Further files kept with the run: name → artifact digest. */
   readonly artifacts: Readonly<Record<string, string>>;

@@ -1,20 +1,23 @@
 /** Reading a labelled history into memory for a backtest. See `job.ts`. */
 import { readFile } from 'node:fs/promises';
 import type { ContractColumn } from '../domain/contract.ts';
+import type { LabelColumns } from './job.ts';
 
 export interface HistoryJob {
   /** `training.parquet` of `materialise`. */
   readonly file: string;
-  readonly label: { readonly column: string; readonly positive: string | null };
+  readonly label: LabelColumns;
   readonly features: readonly ContractColumn[];
   readonly outputFolder: string;
 }
 
-/** Numbers are float32, codes and labels of categories int32 and float32, little-endian; the same rows in the same order. */
+/** Numbers and labels are float32, codes of categories int32, weights float64; little-endian, the same rows in the same order. */
 export interface HistoryFiles {
   readonly rows: number;
   readonly columns: readonly HistoryColumnFile[];
   readonly labels: string;
+  /** Null when all rows count alike. */
+  readonly weights: string | null;
   /** In the order of the rows. */
   readonly partitions: readonly { readonly partition: string; readonly rows: number }[];
 }
@@ -38,7 +41,11 @@ export async function readHistoryArrays(files: HistoryFiles) {
           } as const),
     );
   }
-  return { columns, labels: new Float32Array(await readBytes(files.labels)) };
+  return {
+    columns,
+    labels: new Float32Array(await readBytes(files.labels)),
+    weights: files.weights === null ? null : new Float64Array(await readBytes(files.weights)),
+  };
 }
 
 async function readBytes(path: string): Promise<ArrayBuffer> {

@@ -171,6 +171,14 @@ export interface LabelSource {
   readonly weight?: string | null;
 }
 
+/** The columns of a training set that labels bring. */
+export interface LabelColumns {
+  readonly column: string;
+  readonly positive: string | null;
+  /** How many rows each stands for; null or absent when all rows count alike. */
+  readonly weight?: string | null;
+}
+
 /** One side of a split of rows by a hash of their keys: the same rows whenever, and wherever, they are read. */
 export interface RowShare {
   readonly side: 'train' | 'holdout';
@@ -252,7 +260,7 @@ export interface MaterialiseJob {
   readonly outputFolder: string;
 }
 
-/** `training.parquet`: `partition`, the keys, the contract's columns, and the label under its own name. */
+/** `training.parquet`: `partition`, the keys, the contract's columns, and label and weight under their own names. */
 export interface TrainingSet {
   readonly file: WrittenFile;
   readonly columns: readonly ColumnInfo[];
@@ -347,7 +355,7 @@ export interface TrainJob {
   readonly task: Signature['task'];
   /** Every class of a multiclass task; those of the training rows, sorted, when omitted. */
   readonly classes?: readonly string[];
-  readonly label: { readonly column: string; readonly positive: string | null };
+  readonly label: LabelColumns;
   readonly features: readonly ContractColumn[];
   readonly trainer: string;
   readonly parameters: Readonly<Record<string, unknown>>;
@@ -373,4 +381,6 @@ export interface TrainedFiles {
   readonly metrics: Readonly<Record<string, number | null>>;
   readonly notes: readonly string[];
   readonly rows: number;
+  /** What weighted rows are worth, (Σw)²/Σw²; null where all rows count alike. */
+  readonly effectiveRows: number | null;
 }

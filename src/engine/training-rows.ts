@@ -19,7 +19,7 @@ export interface RowReader {
   readonly classes: readonly string[];
   /** The columns that can be learned from, in the order of the contract. */
   readonly features: readonly ContractColumn[];
-  /** Features and labels of one file; rows in file order. */
+  /** Features, labels and weights of one file; rows in file order. */
   read(file: string): Promise<Table>;
 }
 
@@ -50,7 +50,9 @@ async function assertColumns(
 ): Promise<void> {
   const columns = await session.describe(`SELECT * FROM ${readerCall('parquet', [job.file])}`);
   const found = columns.map(column => column.name);
-  const missing = [...features.map(column => column.name), job.label.column].filter(name => !found.includes(name));
+  const { column, weight = null } = job.label;
+  const names = [...features.map(({ name }) => name), column, ...(weight === null ? [] : [weight])];
+  const missing = names.filter(name => !found.includes(name));
   if (missing.length > 0) {
     throw new EngineFault(
       'bad_input',
@@ -112,6 +114,8 @@ async function readTable(session: DuckDbSession, options: ReadOptions): Promise<
   const relation = readerCall('parquet', [file]);
   const rows = await countRows(session, job, relation);
   const labels = new Float32Array(rows);
+  const weight = job.label.weight ?? null;
+  const weights = weight === null ? null : new Float64Array(rows);
   const features = options.features.map((column): Feature => {
     const categories = dictionaries.get(column.name);
     return categories === undefined
@@ -123,13 +127,17 @@ async function readTable(session: DuckDbSession, options: ReadOptions): Promise<
     const categories = dictionaries.get(column.name);
     return categories === undefined ? numberSql(numbers, column) : codeSql(column, index, categories.length);
   });
-  const select = [labelSql(job, classes), ...expressions].map((sql, index) => `${sql} AS c${index}`).join(', ');
+  // The weight comes last, so that what comes before has the same place with and without it.
+  const weighed = weight === null ? [] : [`CAST(${identifier(weight)} AS DOUBLE)`];
+  const select = [labelSql(job, classes), ...expressions, ...weighed]
+    .map((sql, index) => `${sql} AS c${index}`)
+    .join(', ');
 
   // A stream that fails just ends, so the rows are counted against the count above.
   const result = await session.connection.stream(`SELECT ${select} FROM ${relation} WHERE ${labelled(job)}`);
   let done = 0;
   for (let chunk = await result.fetchChunk(); chunk !== null && chunk.rowCount > 0; chunk = await result.fetchChunk()) {
-    const vectors = new Vectors(chunk, features.length + 1);
+    const vectors = new Vectors(chunk, 1 + features.length + weighed.length);
     if (done + vectors.rows > rows) break;
     labels.set(vectors.numbers(0), done);
     features.forEach((feature, index) => {
@@ -140,12 +148,13 @@ async function readTable(session: DuckDbSession, options: ReadOptions): Promise<
       feature.values.set(vectors.numbers(index + 1), done);
       for (const row of vectors.nullRows(index + 1)) feature.values[done + row] = Number.NaN;
     });
+    weights?.set(vectors.numbers(1 + features.length), done);
     done += vectors.rows;
   }
   if (done !== rows) {
     throw new EngineFault('bad_input', `${file}: ${rows} labelled rows expected, ${done} could be read`, { file });
   }
-  return { rows, features, labels };
+  return { rows, features, labels, weights };
 }
 
 async function countRows(session: DuckDbSession, job: TrainJob, relation: string): Promise<number> {

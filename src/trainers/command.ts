@@ -26,7 +26,8 @@ export interface CommandSpec {
   readonly model: string;
   readonly task: Signature['task'];
   readonly seed: number;
-  readonly label: { readonly column: string; readonly positive: string | null };
+  /** `weight`: the column that says how many rows each stands for; null where all rows count alike. */
+  readonly label: { readonly column: string; readonly positive: string | null; readonly weight: string | null };
   /** Binary: [negative, positive]; multiclass: every class; regression: []. */
   readonly classes: readonly string[];
   readonly features: readonly Pick<ContractColumn, 'name' | 'type' | 'nulls' | 'values'>[];

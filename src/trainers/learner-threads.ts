@@ -46,10 +46,11 @@ export class LearnerThreads {
    *
    * @throws what the trainer throws; Error when the thread ends before it has answered.
    */
-  async fit(lesson: Lesson, { columns, labels }: LabelledRows): Promise<LearnedModel> {
+  async fit(lesson: Lesson, { columns, labels, weights = null }: LabelledRows): Promise<LearnedModel> {
     const thread = await this.#free();
     try {
-      return await thread.fit(lesson, { columns: columns.map(copyFeature), labels: labels.slice() });
+      const copy = { columns: columns.map(copyFeature), labels: labels.slice(), weights: weights?.slice() ?? null };
+      return await thread.fit(lesson, copy);
     } finally {
       this.#release(thread);
     }

@@ -6,6 +6,8 @@ import { encodeFeatures, type Feature, type TrainingTask } from './trainer.ts';
 export interface LabelledRows {
   readonly columns: readonly Feature[];
   readonly labels: Float32Array;
+  /** As in a training table. */
+  readonly weights?: Float64Array | null;
 }
 
 export interface BuiltinLearner {
@@ -63,9 +65,9 @@ export function probeLearner(
 }
 
 /** Fits on this thread alone. */
-export async function learn({ trainer, parameters, seed }: Lesson, { columns, labels }: LabelledRows) {
+export async function learn({ trainer, parameters, seed }: Lesson, { columns, labels, weights = null }: LabelledRows) {
   const task: TrainingTask = { task: 'binary', classes: ['0', '1'], seed, threads: 1 };
-  const table = { rows: labels.length, features: columns, labels };
+  const table = { rows: labels.length, features: columns, labels, weights };
   const model = await trainerNamed(trainer).train(table, task, parameters, null);
   return {
     score: (rows: Pick<LabelledRows, 'columns'>) => model.predict(encodeFeatures(rows.columns, model.signature)),

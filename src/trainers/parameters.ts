@@ -1,7 +1,7 @@
 /** Trainer parameters come from a model definition: unknown names and values out of range are refused by name. */
 import { z } from 'zod';
 import { unknownName } from '../domain/nearest.ts';
-import type { ParameterDoc } from './trainer.ts';
+import { type ParameterDoc, relativeWeights, type Table, TrainingDataError, type TrainingTask } from './trainer.ts';
 
 export class ParameterError extends Error {
   override readonly name = 'ParameterError';
@@ -42,17 +42,37 @@ export const classWeights = z
   .default('none');
 export type ClassWeights = z.infer<typeof classWeights>;
 
+/** The weight of each row: its own, with a mean of 1, times that of its class; regressions have no classes. */
+export function rowWeights(trainer: string, choice: ClassWeights, table: Table, task: TrainingTask): Float64Array {
+  const own = relativeWeights(table);
+  if (task.task === 'regression') {
+    if (choice !== 'none') {
+      throw new ParameterError(
+        `trainer ${trainer}: parameter "class_weights" has no meaning for a regression; remove it`,
+      );
+    }
+    return own ?? new Float64Array(table.rows).fill(1);
+  }
+  if (task.classes.length < 2) {
+    throw new TrainingDataError(`a ${task.task} model needs at least 2 classes, found ${task.classes.length}`);
+  }
+  const ofClass = weightsOfClasses(trainer, choice, task.classes, { labels: table.labels, weights: own });
+  return Float64Array.from(table.labels, (label, row) => ofClass[label]! * (own?.[row] ?? 1));
+}
+
 /** One weight per class; balanced weights are n / (classes · n_class), so that they average 1 over the rows. */
-export function weightsOfClasses(
+function weightsOfClasses(
   trainer: string,
   choice: ClassWeights,
   classes: readonly string[],
-  labels: Float32Array,
+  { labels, weights }: { readonly labels: Float32Array; readonly weights: Float64Array | null },
 ): Float64Array {
   if (choice === 'none') return new Float64Array(classes.length).fill(1);
   if (choice === 'balanced') {
     const counts = new Float64Array(classes.length);
-    for (const label of labels) counts[label]!++;
+    labels.forEach((label, row) => {
+      counts[label]! += weights?.[row] ?? 1;
+    });
     const present = counts.reduce((sum, count) => sum + (count > 0 ? 1 : 0), 0);
     return counts.map(count => (count === 0 ? 1 : labels.length / (present * count)));
   }

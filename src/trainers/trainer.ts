@@ -3,6 +3,8 @@
  * mattered, and write itself as an ONNX graph that gives the same predictions.
  */
 import type { Signature } from '../domain/signature.ts';
+import { sum } from '../stats/measured.ts';
+import { weightProblem } from '../stats/weighted.ts';
 
 /** One feature of all training rows, as read from the table. Numbers are float32 because that is what the graph will see. */
 export type Feature =
@@ -20,6 +22,8 @@ export interface Table {
   readonly features: readonly Feature[];
   /** Binary: 0 or 1. Multiclass: index into the classes. Regression: the value. Finite in every row. */
   readonly labels: Float32Array;
+  /** How many rows each stands for, or anything in proportion; null or absent counts all rows alike. */
+  readonly weights?: Float64Array | null;
 }
 
 export interface TrainingTask {
@@ -35,7 +39,7 @@ export interface TrainingTask {
 export interface TrainingProgress {
   readonly round: number;
   readonly rounds: number;
-  /** Mean training loss: log loss, or half the squared error; class weights count. */
+  /** Mean training loss: log loss, or half the squared error; weights of rows and classes count. */
   readonly loss: number;
   /** Loss on the rows set aside for early stopping; null without early stopping. */
   readonly validationLoss: number | null;
@@ -102,6 +106,8 @@ export function checkTable(table: Table, task: TrainingTask): void {
   if (table.labels.length !== table.rows) {
     throw new TrainingDataError(`label has ${table.labels.length} values, the table has ${table.rows} rows`);
   }
+  const problem = table.weights ? weightProblem(table.weights, table.rows) : null;
+  if (problem !== null) throw new TrainingDataError(`training table: ${problem}`);
   for (let row = 0; row < table.rows; row++) {
     const label = table.labels[row]!;
     if (!Number.isFinite(label)) throw new TrainingDataError(`label of row ${row} is ${label}, expected a number`);
@@ -111,6 +117,16 @@ export function checkTable(table: Table, task: TrainingTask): void {
       );
     }
   }
+}
+
+/**
+ * Weights of the rows with a mean of 1, or null where all rows count alike. Only proportions are left: penalties and least
+ * numbers of rows are those of as many rows as there are, however small the sample was that the weights come from.
+ */
+export function relativeWeights({ weights = null }: Pick<Table, 'weights'>): Float64Array | null {
+  if (weights === null || weights.every(weight => weight === weights[0])) return null;
+  const mean = sum(weights) / weights.length;
+  return weights.map(weight => weight / mean);
 }
 
 /** The one signature of the built-in trainers: a float tensor `features` in, one float tensor out. */

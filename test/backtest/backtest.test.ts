@@ -12,6 +12,7 @@ import {
   windowsOfDays,
 } from '../../src/backtest/index.ts';
 import { reportStreams } from '../../src/backtest/stream-report.ts';
+import { reorderHistory } from '../../src/backtest/table.ts';
 import { createRandom } from '../../src/stats/random.ts';
 import { builtinLearner } from '../../src/trainers/learner.ts';
 import { LearnerThreads } from '../../src/trainers/learner-threads.ts';
@@ -112,6 +113,49 @@ test('a change of the world is found, answered, and worth more than the calendar
     alarms: expect.any(Number),
     retrainings: expect.any(Number),
   });
+});
+
+test('a sample by label is judged and learned from by its weights, and equal weights change nothing', async () => {
+  const all = flippingHistory(windows);
+  // Of the rows whose x misleads, three quarters have no label: unweighted, the world looks easier than it is.
+  const random = createRandom(12);
+  const [x] = all.columns;
+  if (x?.kind !== 'number') throw new Error('x is a number');
+  const misleads = (row: number) => x.values[row]! > 0 !== (all.labels[row] === 1);
+  const chosen = Uint32Array.from(all.labels.keys()).filter(row => !misleads(row) || random.next() < 0.25);
+  const weights = Float64Array.from(chosen, row => (misleads(row) ? 4 : 1));
+  const sample = { ...reorderHistory(all, chosen), weights };
+  const edges = Array.from(
+    { length: windows + 1 },
+    (_, window) => chosen.filter(row => row < window * windowRows).length,
+  );
+  const sampled = evenWindows({ rows: all.labels.length, windowRows, windowDays: 7, start: '2026-01-05' }).map(
+    (one, window) => ({ ...one, from: edges[window]!, to: edges[window + 1]! }),
+  );
+  const learned: History[] = [];
+  const learner: Learner = {
+    ...direction,
+    fit: rows => {
+      learned.push(rows);
+      return direction.fit(rows);
+    },
+  };
+  const gate = { metric: 'auc', min: null, champion: { nonInferiorBy: 0.01, confidence: 0.95 } };
+  const given = { holdoutWindows: 1, gate, shuffledCopies: 1, windows: sampled, learner };
+  const truth = await runBacktest(options(all));
+  const weighted = await runBacktest(options(sample, given));
+  const naive = await runBacktest(options({ ...sample, weights: null }, given));
+  expect(weighted.never.meanQuality).toBeCloseTo(truth.never.meanQuality, 1);
+  expect(naive.never.meanQuality).toBeGreaterThan(truth.never.meanQuality + 0.05);
+  expect(learned[0]?.weights).toEqual(weights.subarray(edges[2], edges[4]));
+  // Shuffled copies carry the weights of their rows along.
+  expect(learned.every(({ weights: w, labels }) => w == null || w.length === labels.length)).toBe(true);
+  const alike = new Float64Array(sample.labels.length).fill(4);
+  const equal = await runBacktest(options({ ...sample, weights: alike }, given));
+  expect(equal.policy).toEqual(naive.policy);
+  expect(equal.windows.map(({ quality, action }) => [quality, action])).toEqual(
+    naive.windows.map(({ quality, action }) => [expect.closeTo(quality ?? -1, 12), action]),
+  );
 });
 
 test('the probe answers without any minimum, and the same history twice gives the same report', async () => {

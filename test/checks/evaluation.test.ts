@@ -232,7 +232,11 @@ describe('labels of a weighted sample', () => {
     const compared = checks.find(({ check }) => check === 'non_inferiority');
     expect(compared?.status).toBe(status);
     expect(compared?.details['effectiveRows']).toBeLessThan(sample.labels.length);
-    expect(checks.find(({ check }) => check === 'mcnemar')).toMatchObject({ details: { method: 'linearisation' } });
+    expect(checks.find(({ check }) => check === 'mcnemar')).toMatchObject({
+      details: { method: 'linearisation of weighted rows; McNemar counts all rows alike' },
+    });
+    const delong = metric === 'auc' ? '; DeLong counts all rows alike' : '';
+    expect(compared?.details['method']).toBe(`linearisation of weighted rows${delong}`);
     expect(statusOf(checks, 'calibration')).toBe('pass');
   });
 

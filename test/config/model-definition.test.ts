@@ -43,6 +43,13 @@ test('labels may say when they became known and what they stand for', () => {
   });
 });
 
+test('weights of labels have a column of their own', () => {
+  const refused = (weight: string) => () =>
+    readDefinition(project(minimal.replace('horizon: 30d', `horizon: 30d, weight: ${weight}`)), 'churn');
+  expect(refused('left')).toThrow(/data\.labels\.weight: "left" is the label; weights need a column of their own/);
+  expect(refused('age')).toThrow(/data\.labels\.weight: "age" is a key or a column of the contract/);
+});
+
 test('an aggregate may say which days it is made of, and where they end', () => {
   const windowOf = (window: string, features = 'keys: [id], event_time: at') => {
     const text = minimal.replace('keys: [id]', features).replace('type: float }', `type: float, window: ${window} }`);

@@ -302,6 +302,38 @@ describe('labels of a weighted sample', () => {
     await expect(evaluated(name, `${weights} AS pi_inverse`)).rejects.toThrow(message);
   });
 
+  test('a training set keeps them beside the label, as numbers', async () => {
+    const path = await bench.parquet(
+      'w-kept.parquet',
+      'SELECT i AS id, i % 2 AS y, 1 + i % 3 AS pi_inverse FROM range(6) t(i)',
+    );
+    const set = await materialise(
+      {
+        partitions: [
+          {
+            partition: '2026-01-01',
+            inputs: [
+              { path: await bench.parquet('w-kept-f.parquet', 'SELECT i AS id, i::FLOAT AS a FROM range(9) t(i)') },
+            ],
+            rows: 9,
+            tables: {},
+            labels: { files: [{ path }], keys: ['id'], column: 'y', positive: '1', only: null, weight: 'pi_inverse' },
+          },
+        ],
+        transform: null,
+        contract: contractOf([column('a')]),
+        outputFolder: await folder('weights-kept'),
+      },
+      context,
+    );
+    expect(set.columns.slice(-2).map(({ name, type }) => [name, type])).toEqual([
+      ['y', 'BIGINT'],
+      ['pi_inverse', 'DOUBLE'],
+    ]);
+    const rows = await bench.sql(`SELECT pi_inverse AS w FROM read_parquet('${set.file.path}') ORDER BY id`);
+    expect(rows.map(({ w }) => w)).toEqual([1, 2, 3, 1, 2, 3]);
+  });
+
   test('a column of weights that is not there is named, with those that are', async () => {
     await expect(evaluated('none', '1 AS weight')).rejects.toThrow(
       /w-none\.parquet has no column pi_inverse for weights; its columns are id, y, weight/,

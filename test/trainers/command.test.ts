@@ -33,7 +33,7 @@ async function program(source: string, overrides: Partial<CommandOptions> = {}):
       model: 'late-payment',
       task: 'binary',
       seed: 7,
-      label: { column: 'late', positive: '1' },
+      label: { column: 'late', positive: '1', weight: null },
       classes: ['0', '1'],
       features: [],
       parameters: { depth: 3 },

@@ -58,13 +58,6 @@ describe.each(cases)('$name', ({ trainer, task }) => {
     expect(Buffer.compare(quiet.toOnnx({}), (await train(table)).toOnnx({}))).toBe(0);
   });
 
-  test('gives the same model when nobody asks for its rounds', async () => {
-    const table = learnableTable(task, 1_500);
-    const quiet = await trainer.train(table, tasks[task], {}, null);
-    expect(quiet.rounds).toEqual([]);
-    expect(Buffer.compare(quiet.toOnnx({}), (await train(table)).toOnnx({}))).toBe(0);
-  });
-
   test('finds the columns that matter', async () => {
     const { importance } = await train(learnableTable(task, 3_000));
     expect(importance.values).toHaveLength(4);

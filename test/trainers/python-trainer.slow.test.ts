@@ -27,7 +27,7 @@ test('trains, reports every round and leaves a model with its signature', { time
   const rows = await bench.parquet(
     'rows.parquet',
     `SELECT sin(i) AS wave, i % 5 AS digit, CASE i % 3 WHEN 0 THEN 'x' WHEN 1 THEN 'y' END AS kind,
-       sin(i) + (i % 3 = 1)::INT > 0.4 AS late FROM range(2000) t(i)`,
+       sin(i) + (i % 3 = 1)::INT > 0.4 AS late, 1 + i % 2 AS stands_for FROM range(2000) t(i)`,
   );
   const heard: number[] = [];
   const trained = await trainByCommand({
@@ -37,7 +37,7 @@ test('trains, reports every round and leaves a model with its signature', { time
       model: 'late-payment',
       task: 'binary',
       seed: 7,
-      label: { column: 'late', positive: '1' },
+      label: { column: 'late', positive: '1', weight: 'stands_for' },
       classes: ['0', '1'],
       features: [column('wave'), column('digit', { type: 'int' }), column('kind', { type: 'category' })],
       parameters: { trees: 30 },

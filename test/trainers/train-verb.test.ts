@@ -99,6 +99,39 @@ test('multiclass takes its classes from the labels, regression their values', as
   expect(regression.signature.targets).toEqual(['prediction']);
 });
 
+test('rows count as often as their weights say: as if they were there as often', async () => {
+  const weighted = await bench.parquet(
+    'weighted.parquet',
+    `SELECT *, 2 + 4 * (i % 2) AS stands_for FROM (SELECT *, id AS i FROM (${rowsSql(3_000)}))`,
+  );
+  const copied = await bench.parquet(
+    'copied.parquet',
+    `SELECT * FROM (${rowsSql(3_000)}), range(3) c(copy) WHERE copy = 0 OR id % 2 = 1 ORDER BY id`,
+  );
+  const features = [column('wave'), column('third', { type: 'bool' }), column('kind', { type: 'category' })];
+  const parameters = { iterations: 2_000 };
+  const learn = async (name: string, file: string, weight: string | null, l2: number) => {
+    const label = { column: 'late', positive: '1', weight };
+    const given = { file, holdout: file, label, features, trainer: 'logistic', parameters: { ...parameters, l2 } };
+    return await run(await jobNamed(name, given), context);
+  };
+  const one = await learn('by-weight', weighted, 'stands_for', 1);
+  const other = await learn('by-copies', copied, null, 2);
+  expect([one.rows, one.effectiveRows, other.rows, other.effectiveRows]).toEqual([
+    2_999,
+    expect.closeTo(2_399, -1),
+    5_997,
+    null,
+  ]);
+  expect(one.metrics['auc']).toBeCloseTo(other.metrics['auc'] ?? 0, 4);
+  expect(one.metrics['log_loss']).toBeCloseTo(other.metrics['log_loss'] ?? 0, 4);
+  const unweighted = await learn('as-they-are', weighted, null, 1);
+  expect(unweighted.metrics['log_loss']).not.toBeCloseTo(one.metrics['log_loss'] ?? 0, 5);
+  expect(one.notes).toContainEqual(
+    expect.stringMatching(/^each row counts by its stands_for: 2999 rows are worth 2[34]\d\d of equal weight$/),
+  );
+});
+
 test('the same job gives the same bytes', async () => {
   const first = await run(await jobNamed('same-1'), context);
   const second = await run(await jobNamed('same-2'), context);
@@ -111,6 +144,8 @@ test('faults name the file, the column, what was expected and what was found', a
     kind: 'bad_input',
     message: expect.stringMatching(/train\.parquet: expected column\(s\) wavelength, found id, wave, digit/),
   });
+  const weight = await jobNamed('weight', { label: { column: 'late', positive: '1', weight: 'stands_for' } });
+  await expect(run(weight, context)).rejects.toThrow(/expected column\(s\) stands_for, found id, wave/);
   const time = await jobNamed('time', { features: [column('day', { type: 'date' })] });
   await expect(run(time, context)).rejects.toMatchObject({
     kind: 'bad_job',

@@ -130,6 +130,11 @@ test('a cohort whose labels stopped, and one without any, are named; people see 
 
 test('a sample of labels is judged by its weights, at training and afterwards', limits, async () => {
   const catalog = catalogOf(project);
+  const [run] = await catalog.searchRuns({ model, limit: 1 });
+  expect(run?.weights).toEqual({
+    column: 'stands_for',
+    effectiveRows: expect.closeTo(0.8 * (run?.rows.train ?? 0), -1),
+  });
   const [evaluation] = await catalog.evidenceList(model, { kind: 'evaluation' });
   const auc = (await catalog.evidence(evaluation?.digest ?? '')).checks.find(({ check }) => check === 'auc');
   expect(auc).toMatchObject({ details: { sample: 'weighted' }, interval: [expect.any(Number), expect.any(Number)] });

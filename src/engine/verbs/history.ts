@@ -24,19 +24,22 @@ export async function run(job: HistoryJob, context: VerbContext): Promise<Histor
       metadata: {},
     });
     const table = await reader.read(job.file);
+    const write = async (name: string, values: ArrayBufferView) => {
+      const path = join(job.outputFolder, `${name}.bin`);
+      await writeFile(path, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+      return path;
+    };
     const columns: HistoryColumnFile[] = [];
     for (const [index, feature] of table.features.entries()) {
-      const path = join(job.outputFolder, `column-${index}.bin`);
-      const values = feature.kind === 'number' ? feature.values : feature.codes;
-      await writeFile(path, new Uint8Array(values.buffer, values.byteOffset, values.byteLength));
+      const path = await write(`column-${index}`, feature.kind === 'number' ? feature.values : feature.codes);
       columns.push(
         feature.kind === 'number'
           ? { kind: 'number', name: feature.name, path }
           : { kind: 'category', name: feature.name, path, categories: feature.categories },
       );
     }
-    const labels = join(job.outputFolder, 'labels.bin');
-    await writeFile(labels, new Uint8Array(table.labels.buffer, table.labels.byteOffset, table.labels.byteLength));
+    const labels = await write('labels', table.labels);
+    const weights = table.weights ? await write('weights', table.weights) : null;
     // The set is in the order of its partitions, so counts are all that is needed to cut it.
     const days = await session.rows(
       `SELECT partition, count(*) AS n FROM ${readerCall('parquet', [job.file])} ` +
@@ -46,6 +49,7 @@ export async function run(job: HistoryJob, context: VerbContext): Promise<Histor
       rows: table.rows,
       columns,
       labels,
+      weights,
       partitions: days.map(day => ({ partition: String(day['partition']), rows: Number(day['n']) })),
     };
   } finally {

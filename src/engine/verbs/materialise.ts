@@ -137,7 +137,11 @@ async function joinLabels(
 ): Promise<string> {
   const view = `almanac_labels_${index}`;
   await createLabelView(session, view, labels, partition);
-  return `SELECT k.*, l.${identifier(labels.column)} FROM (${rows}) k JOIN ${view} l USING (${labels.keys.map(identifier).join(', ')})`;
+  const weight = labels.weight ?? null;
+  const columns = [`l.${identifier(labels.column)}`];
+  // As numbers, whatever the files have: rows of several partitions come together.
+  if (weight !== null) columns.push(`CAST(l.${identifier(weight)} AS DOUBLE) AS ${identifier(weight)}`);
+  return `SELECT k.*, ${columns.join(', ')} FROM (${rows}) k JOIN ${view} l USING (${labels.keys.map(identifier).join(', ')})`;
 }
 
 /** Keys, label and weight, without rows that have no label. Throws when a key has two, and when a weight is none. */

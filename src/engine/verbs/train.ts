@@ -2,11 +2,18 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { scoreColumns } from '../../domain/signature.ts';
+import { effectiveRows } from '../../stats/weighted.ts';
 import { trainerNamed } from '../../trainers/index.ts';
 import { trainingMetrics } from '../../trainers/metrics.ts';
 import { ParameterError } from '../../trainers/parameters.ts';
 import { permutationImportance } from '../../trainers/permutation.ts';
-import { encodeFeatures, type Table, type TrainedModel, TrainingDataError } from '../../trainers/trainer.ts';
+import {
+  encodeFeatures,
+  relativeWeights,
+  type Table,
+  type TrainedModel,
+  TrainingDataError,
+} from '../../trainers/trainer.ts';
 import { DuckDbSession } from '../duckdb.ts';
 import { EngineFault } from '../fault.ts';
 import { writeWhole } from '../files.ts';
@@ -39,6 +46,8 @@ export async function run(job: TrainJob, context: VerbContext): Promise<TrainedF
     const onnx = await writeModel(job, model);
     const holdout = job.holdout === undefined ? null : await reader.read(job.holdout);
     const metrics = metricsOf(model, table, holdout);
+    const worth = table.weights ? effectiveRows(table.weights) : null;
+    const notes = worth === null ? model.notes : [...model.notes, weightNote(job, table.rows, worth)];
     const shares = reader.features.map(({ name }, index) => [name, model.importance.values[index] ?? 0] as const);
 
     await writeJson(join(job.outputFolder, 'signature.json'), model.signature);
@@ -47,7 +56,7 @@ export async function run(job: TrainJob, context: VerbContext): Promise<TrainedF
       rows: { train: table.rows, holdout: holdout?.rows ?? 0 },
       metrics,
       rounds: model.rounds,
-      notes: model.notes,
+      notes,
       seconds: (performance.now() - started) / 1000,
     });
     await writeJson(join(job.outputFolder, 'importance.json'), {
@@ -67,8 +76,9 @@ export async function run(job: TrainJob, context: VerbContext): Promise<TrainedF
       golden,
       importance: Object.fromEntries(shares),
       metrics,
-      notes: model.notes,
+      notes,
       rows: table.rows,
+      effectiveRows: worth,
     };
   } finally {
     session.close();
@@ -83,6 +93,10 @@ function trainerOf(job: TrainJob) {
   } catch (error) {
     return asFault(error);
   }
+}
+
+function weightNote({ label }: TrainJob, rows: number, worth: number): string {
+  return `each row counts by its ${label.weight}: ${rows} rows are worth ${Math.round(worth)} of equal weight`;
 }
 
 async function writeModel(job: TrainJob, model: TrainedModel): Promise<string> {
@@ -109,7 +123,8 @@ function metricsOf(model: TrainedModel, table: Table, holdout: Table | null): Re
 
 function metricsOn(model: TrainedModel, table: Table, rowsMax: number): Record<string, number | null> {
   const columns = firstRows(model, table, rowsMax);
-  return trainingMetrics(model.signature.task, model.predict(columns), table.labels.subarray(0, rowsMax));
+  const weights = relativeWeights(table)?.subarray(0, rowsMax) ?? null;
+  return trainingMetrics(model.signature.task, model.predict(columns), table.labels.subarray(0, rowsMax), weights);
 }
 
 function firstRows(model: TrainedModel, table: Table, rows: number): Float32Array[] {
@@ -118,7 +133,8 @@ function firstRows(model: TrainedModel, table: Table, rows: number): Float32Arra
 
 function permutationOf(model: TrainedModel, holdout: Table, seed: number): Record<string, number> {
   const columns = encodeFeatures(holdout.features, model.signature);
-  const rises = permutationImportance(model, columns, holdout.labels, seed);
+  const rows = { columns, labels: holdout.labels, weights: relativeWeights(holdout) };
+  const rises = permutationImportance(model, rows, seed);
   return Object.fromEntries(holdout.features.map(({ name }, index) => [name, rises[index] ?? 0]));
 }
 

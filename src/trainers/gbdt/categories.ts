@@ -3,7 +3,7 @@
  * off the best set of categories (Fisher 1958; exact for binary and regression labels). Rare categories come last and share
  * one bin with the values nobody has seen yet: the code of an unseen value is the first after the vocabulary.
  */
-import type { Feature, Table, TrainingTask } from '../trainer.ts';
+import { type Feature, relativeWeights, type Table, type TrainingTask } from '../trainer.ts';
 
 /** Weight of the overall mean in a category's mean, in rows: a handful of rows says little about its place. */
 const SMOOTHING_ROWS = 10;
@@ -38,6 +38,7 @@ export function orderCategories(
 }
 
 interface LabelStatistics {
+  /** Rows of each category as they are: a heavy row alone does not tell where its category belongs. */
   readonly rows: Float64Array;
   /** Place of each category on one axis: its smoothed mean label, or the first principal component of its class shares. */
   readonly positions: Float64Array;
@@ -46,30 +47,35 @@ interface LabelStatistics {
 
 function labelStatistics(
   feature: Extract<Feature, { kind: 'category' }>,
-  { labels }: Table,
+  table: Table,
   { task, classes }: TrainingTask,
 ): LabelStatistics {
+  const { labels } = table;
+  const weights = relativeWeights(table);
   const size = feature.categories.length;
   const width = task === 'multiclass' ? classes.length : 1;
   const rows = new Float64Array(size);
+  const masses = new Float64Array(size);
   const sums = new Float64Array(size * width);
   const totals = new Float64Array(width);
   for (let row = 0; row < labels.length; row++) {
     const code = feature.codes[row]!;
     const output = width === 1 ? 0 : labels[row]!;
-    const value = width === 1 ? labels[row]! : 1;
+    const weight = weights === null ? 1 : weights[row]!;
+    const value = width === 1 ? weight * labels[row]! : weight;
     totals[output]! += value;
     if (code < 0 || code >= size) continue;
     rows[code]!++;
+    masses[code]! += weight;
     sums[code * width + output]! += value;
   }
   const means = totals.map(total => total / labels.length);
   const smoothed = sums.map((sum, index) => {
-    const count = rows[Math.floor(index / width)]!;
-    return (sum + SMOOTHING_ROWS * means[index % width]!) / (count + SMOOTHING_ROWS);
+    const mass = masses[Math.floor(index / width)]!;
+    return (sum + SMOOTHING_ROWS * means[index % width]!) / (mass + SMOOTHING_ROWS);
   });
   if (width === 1) return { rows, positions: smoothed, overall: means[0]! };
-  const axis = principalAxis(smoothed, means, rows);
+  const axis = principalAxis(smoothed, means, masses);
   const project = (at: number, values: Float64Array) =>
     axis.reduce((sum, weight, output) => sum + weight * values[at + output]!, 0);
   return { rows, positions: rows.map((_, code) => project(code * width, smoothed)), overall: project(0, means) };

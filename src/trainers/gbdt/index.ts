@@ -4,7 +4,7 @@
  */
 import { unknownName } from '../../domain/nearest.ts';
 import { finishScores } from '../activation.ts';
-import { describeParameters, ParameterError, parseParameters, weightsOfClasses } from '../parameters.ts';
+import { describeParameters, ParameterError, parseParameters, rowWeights } from '../parameters.ts';
 import { seededRandom } from '../random.ts';
 import {
   builtinSignature,
@@ -13,7 +13,6 @@ import {
   type Table,
   type TrainedModel,
   type Trainer,
-  TrainingDataError,
   type TrainingTask,
 } from '../trainer.ts';
 import { type Binning, findCuts } from './bins.ts';
@@ -51,7 +50,7 @@ export const gbdt: Trainer = {
         outputs,
         columns,
         labels: table.labels,
-        weights: rowWeights(table, task, parameters),
+        weights: Float32Array.from(rowWeights(name, parameters.class_weights, table, task)),
         binnings,
         monotone: binnings.map(({ feature }) => parameters.monotone[table.features[feature]!.name] ?? 0),
         seed: task.seed,
@@ -108,24 +107,11 @@ function planBins(
     const categories = ordered[feature] ?? null;
     // Rare categories have codes of their own but not bins of their own.
     const values = categories === null ? column : column.map(code => Math.min(code, categories.frequent));
+    // Bins follow the rows, whatever these weigh: where the rows lie, splits can be told apart.
     const cuts = findCuts(values, parameters.max_bins, seededRandom(task.seed, 1_000 + feature));
     const missing = column.some(Number.isNaN);
     return cuts.length > 0 || (missing && !column.every(Number.isNaN)) ? [{ feature, cuts }] : [];
   });
-}
-
-function rowWeights(table: Table, task: TrainingTask, parameters: GbdtParameters): Float32Array {
-  if (task.task === 'regression') {
-    if (parameters.class_weights !== 'none') {
-      throw new ParameterError('trainer gbdt: parameter "class_weights" has no meaning for a regression; remove it');
-    }
-    return new Float32Array(table.rows).fill(1);
-  }
-  if (task.classes.length < 2) {
-    throw new TrainingDataError(`a ${task.task} model needs at least 2 classes, found ${task.classes.length}`);
-  }
-  const weights = weightsOfClasses(name, parameters.class_weights, task.classes, table.labels);
-  return table.labels.map(label => weights[label]!);
 }
 
 function gainShares(trees: readonly Tree[], features: number): number[] {

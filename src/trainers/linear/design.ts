@@ -2,7 +2,7 @@
  * The design matrix of a linear model, kept as columns: numbers centred and scaled with missing values at their mean, and
  * categories as codes that stand for one-hot columns. A missing or unseen category has no column and adds nothing.
  */
-import type { Feature, Table } from '../trainer.ts';
+import { type Feature, relativeWeights, type Table } from '../trainer.ts';
 
 export interface NumberTerm {
   readonly kind: 'number';
@@ -31,29 +31,38 @@ export interface Design {
 }
 
 export function buildDesign(table: Table, maxCategories: number): Design {
+  const rowWeights = relativeWeights(table);
   let weights = 0;
   const terms = table.features.map(feature => {
     const at = weights;
-    const term = feature.kind === 'number' ? numberTerm(feature, at) : categoryTerm(feature, at, maxCategories);
+    const term =
+      feature.kind === 'number' ? numberTerm(feature, at, rowWeights) : categoryTerm(feature, at, maxCategories);
     weights += term.kind === 'number' ? 1 : term.vocabulary.length;
     return term;
   });
   return { rows: table.rows, terms, weights };
 }
 
-/** Mean and deviation over finite values; infinities are left out here as missing values are. */
-function numberTerm({ values }: Extract<Feature, { kind: 'number' }>, at: number): NumberTerm {
+/** Weighted mean and deviation over finite values; infinities are left out here as missing values are. */
+function numberTerm(
+  { values }: Extract<Feature, { kind: 'number' }>,
+  at: number,
+  weights: Float64Array | null,
+): NumberTerm {
   let count = 0;
   let sum = 0;
-  for (const value of values) {
-    if (!Number.isFinite(value)) continue;
-    count++;
-    sum += value;
+  for (let row = 0; row < values.length; row++) {
+    if (!Number.isFinite(values[row])) continue;
+    const weight = weights === null ? 1 : weights[row]!;
+    count += weight;
+    sum += weight * values[row]!;
   }
   // The graph subtracts a float32, so the fit does too.
   const mean = count === 0 ? 0 : Math.fround(sum / count);
   let squares = 0;
-  for (const value of values) if (Number.isFinite(value)) squares += (value - mean) ** 2;
+  for (let row = 0; row < values.length; row++) {
+    if (Number.isFinite(values[row])) squares += (weights === null ? 1 : weights[row]!) * (values[row]! - mean) ** 2;
+  }
   const deviation = count === 0 ? 0 : Math.sqrt(squares / count);
   const scale = deviation > 1e-7 * Math.max(1e-30, Math.abs(mean)) ? deviation : 1;
   const standardised = values.map(value => (Number.isFinite(value) ? (value - mean) / scale : 0));

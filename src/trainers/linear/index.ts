@@ -5,13 +5,13 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { z } from 'zod';
 import { finishScores } from '../activation.ts';
-import { classWeights, describeParameters, ParameterError, parseParameters, weightsOfClasses } from '../parameters.ts';
+import { classWeights, describeParameters, parseParameters, rowWeights } from '../parameters.ts';
 import {
   builtinSignature,
   checkTable,
+  relativeWeights,
   type Table,
   type Trainer,
-  TrainingDataError,
   type TrainingProgress,
   type TrainingTask,
 } from '../trainer.ts';
@@ -52,7 +52,7 @@ export const logistic: Trainer = {
     checkTable(table, task);
     const design = buildDesign(table, parameters.max_categories);
     const outputs = task.task === 'multiclass' ? task.classes.length : 1;
-    const weights = rowWeights(table, task, parameters.class_weights);
+    const weights = rowWeights(name, parameters.class_weights, table, task);
     const objective = objectiveOf(design, { task, labels: table.labels, weights, l2: parameters.l2, outputs });
     const rounds: TrainingProgress[] = [];
     const size = (design.weights + 1) * outputs;
@@ -156,25 +156,12 @@ function lossAndResiduals(
 /** A regression starts from the label's mean, so that a large offset costs no iterations. */
 function startOf(design: Design, size: number, table: Table, task: TrainingTask): Float64Array {
   const start = new Float64Array(size);
-  if (task.task === 'regression')
-    start[design.weights] = table.labels.reduce((sum, label) => sum + label, 0) / table.rows;
-  return start;
-}
-
-function rowWeights(table: Table, task: TrainingTask, choice: z.infer<typeof classWeights>): Float64Array {
+  const weights = relativeWeights(table);
   if (task.task === 'regression') {
-    if (choice !== 'none') {
-      throw new ParameterError(
-        'trainer logistic: parameter "class_weights" has no meaning for a regression; remove it',
-      );
-    }
-    return new Float64Array(table.rows).fill(1);
+    const total = table.labels.reduce((sum, label, row) => sum + label * (weights?.[row] ?? 1), 0);
+    start[design.weights] = total / table.rows;
   }
-  if (task.classes.length < 2) {
-    throw new TrainingDataError(`a ${task.task} model needs at least 2 classes, found ${task.classes.length}`);
-  }
-  const weights = weightsOfClasses(name, choice, task.classes, table.labels);
-  return Float64Array.from(table.labels, label => weights[label]!);
+  return start;
 }
 
 /** Share of each feature in the summed magnitude of the weights; features are on one scale, so weights compare. */
