@@ -46,7 +46,7 @@ export type TreeCompilation = CompiledTrees | { readonly kind: 'fallback'; reado
 
 /** Compiles what computes `output` (a graph output's name). The model's ZipMap nodes may be there or stripped. */
 export function compileTrees(
-  model: Uint8Array | OnnxModel,
+  model: Uint8Array | Omit<OnnxModel, 'bytes'>,
   output: string,
   options: CompileOptions = {},
 ): TreeCompilation {

@@ -13,12 +13,14 @@ import type { Signature } from '../domain/signature.ts';
 import type { TreesImage } from './compile-trees.ts';
 
 /** Raise it with every change of the kernels or of what is kept. */
-export const TREE_COMPILER: string = 'almanac-trees/3';
+export const TREE_COMPILER: string = 'almanac-trees/4';
 const DIGEST_BYTES = 32;
 const FILES_MAX = 32;
 
 export interface KernelFile {
   readonly image: TreesImage;
+  /** Vocabulary of the codes that nodes before the trees take for texts; null where they take none, or the texts. */
+  readonly texts: readonly string[] | null;
   /** What the gate found when the model was first loaded, and on rows of an input; null before any. */
   readonly compared: ScorerComparison | null;
   /** Rows of some input among them. */

@@ -7,6 +7,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { ScorerComparison, ScorerRecord } from '../domain/model-version.ts';
 import type { Signature } from '../domain/signature.ts';
+import { type CodedTexts, codeTexts } from '../onnx/coded-texts.ts';
 import { type OnnxModel, readModel } from '../onnx/read.ts';
 import type { FeedSpec } from './batched/messages.ts';
 import { BatchSession } from './batched/session.ts';
@@ -47,6 +48,8 @@ export interface LoadedSession {
   readonly kind: 'session';
   readonly session: OnnxSession;
   readonly layout: Layout;
+  /** Vocabulary of the codes that the session takes for texts, or null. */
+  readonly texts: readonly string[] | null;
   readonly providers: ScorerUsed['providers'];
   /** Why ONNX Runtime serves the model, and the comparison that decided it, if there was one. */
   readonly reason: string;
@@ -104,8 +107,10 @@ async function loadModel(options: ModelOptions, label: string): Promise<LoadedTr
     assertGpuHasOperators(nodes, label, provider);
     return batchesOf(await demandGpu(gpuModel(options, bytes, label)), `on ${provider}, as required`);
   }
+  const coded = scorer === 'auto' && signature.inputs.some(({ type }) => type === 'string') ? codeTexts(model) : null;
   const trees = maySkipRuntime
-    ? await loadTrees(model, signature, {
+    ? await loadTrees(coded?.model ?? model, signature, {
+        texts: coded?.vocabulary ?? null,
         reference: session,
         output: predictionOutput(signature, label).name,
         keep,
@@ -126,11 +131,23 @@ async function loadModel(options: ModelOptions, label: string): Promise<LoadedTr
     return batchesOf(await BatchSession.open(model), `${reason}; in batches larger than a vector`);
   }
   const providers = { CPUExecutionProvider: nodes.length };
-  const columns = scorer === 'onnxruntime' ? null : columnMajorModel(bytes);
   const why = { providers, reason, compared: trees.compared ?? null };
-  if (columns === null) return sessionOf(session, 'rows', why);
+  const changed = scorer === 'onnxruntime' ? null : cheaperToFeed(bytes, coded);
+  if (changed === null) return sessionOf(session, { layout: 'rows', texts: null }, why);
   session.close();
-  return sessionOf(OnnxSession.load(columns, label), 'columns', why);
+  return sessionOf(OnnxSession.load(changed.bytes, label), changed, why);
+}
+
+/** How a session wants its inputs. */
+type Feeding = Pick<LoadedSession, 'layout' | 'texts'>;
+
+/** The model changed to take what comes cheaply out of DuckDB: codes for texts, or columns for rows. */
+function cheaperToFeed(bytes: Uint8Array, coded: CodedTexts | null): ({ bytes: Uint8Array } & Feeding) | null {
+  if (coded !== null) {
+    return coded.bytes === null ? null : { bytes: coded.bytes, layout: 'rows', texts: coded.vocabulary };
+  }
+  const columns = columnMajorModel(bytes);
+  return columns === null ? null : { bytes: columns, layout: 'columns', texts: null };
 }
 
 /** Why ONNX Runtime serves a model whose trees are not even compiled. */
@@ -162,10 +179,10 @@ function batchesOf(session: BatchSession, reason: string): LoadedBatches {
 
 function sessionOf(
   session: OnnxSession,
-  layout: Layout,
+  { layout, texts }: Feeding,
   why: Pick<LoadedSession, 'providers' | 'reason' | 'compared'>,
 ): LoadedSession {
-  return { kind: 'session', session, layout, ...why, close: () => session.close() };
+  return { kind: 'session', session, layout, texts, ...why, close: () => session.close() };
 }
 
 /** The graph must have exactly the declared inputs, with their types and widths, and the declared outputs. */

@@ -1,6 +1,6 @@
 /** A loaded model as a function from a vector of rows to numbers: the same shape for ONNX Runtime and compiled trees. */
 import type { Contract } from '../domain/contract.ts';
-import type { Signature, TensorType } from '../domain/signature.ts';
+import type { Signature } from '../domain/signature.ts';
 import type { ArgumentList } from './arguments.ts';
 import { BatchQueue } from './batched/queue.ts';
 import { EngineFault } from './fault.ts';
@@ -8,7 +8,7 @@ import type { ScorerUsed } from './job.ts';
 import { feedSpecs, type LoadedBatches, type LoadedSession, type ModelOptions, openModel } from './loaded-model.ts';
 import type { OnnxSession, OnnxTensor } from './onnx-session.ts';
 import { type Numbers, predictionOutput, predictionsOf, predictionWidth } from './predictions.ts';
-import { type FilledTensor, type Layout, TensorFiller } from './tensors.ts';
+import { type FilledTensor, TensorFiller } from './tensors.ts';
 import { compareOnInput, describe, INPUT_GATE_ROWS, type LoadedTrees, treeFeatures } from './tree-scorer.ts';
 import type { Vectors } from './vectors.ts';
 
@@ -47,7 +47,7 @@ export async function loadScorer(options: ScorerOptions): Promise<Scorer> {
 
 function onnxScorer(options: ScorerOptions, loaded: LoadedSession, label: string): Scorer {
   const { version, signature } = options;
-  const score = sessionFunction(options, loaded.session, loaded.layout, label);
+  const score = sessionFunction(options, () => loaded.session, loaded, label);
   return {
     version,
     signature,
@@ -71,7 +71,7 @@ function batchScorer(options: ScorerOptions, { session, reason }: LoadedBatches,
   const queue = new BatchQueue({
     session,
     feeds: feedSpecs(signature),
-    filler: new TensorFiller(signature, contract, args, rowsMax, 'rows'),
+    filler: new TensorFiller(signature, contract, args, { rowsMax, layout: 'rows', texts: null }),
     read: (tensor, rows) => predictionsOf(tensor, output, signature, rows, label),
     width: predictionWidth(signature),
     batchRows,
@@ -96,27 +96,32 @@ function batchScorer(options: ScorerOptions, { session, reason }: LoadedBatches,
 
 type ScoreFunction = Scorer['score'];
 
-function sessionFunction(options: ScorerOptions, session: OnnxSession, layout: Layout, label: string): ScoreFunction {
+function sessionFunction(
+  options: ScorerOptions,
+  open: () => OnnxSession,
+  feeding: Pick<LoadedSession, 'layout' | 'texts'>,
+  label: string,
+): ScoreFunction {
   const { signature } = options;
   const output = predictionOutput(signature, label);
-  const filler = new TensorFiller(signature, options.contract, options.args, options.rowsMax, layout);
-  const types = signature.inputs.map(input => input.type);
+  const filler = fillerOf(options, feeding);
   return (vectors, from, to) => {
-    const feeds = feedsOf(session, types, filler.fill(vectors, from, to));
-    const result = runSession(session, feeds, output.name, label);
+    const session = open();
+    const result = runSession(session, feedsOf(session, filler.fill(vectors, from, to)), output.name, label);
     return predictionsOf(result, output, signature, to - from, label);
   };
 }
 
-function feedsOf(
-  session: OnnxSession,
-  types: readonly TensorType[],
-  tensors: readonly FilledTensor[],
-): Record<string, OnnxTensor> {
+function fillerOf(
+  { signature, contract, args, rowsMax }: ScorerOptions,
+  { layout, texts }: Pick<LoadedSession, 'layout' | 'texts'>,
+): TensorFiller {
+  return new TensorFiller(signature, contract, args, { rowsMax, layout, texts });
+}
+
+function feedsOf(session: OnnxSession, tensors: readonly FilledTensor[]): Record<string, OnnxTensor> {
   const feeds: Record<string, OnnxTensor> = {};
-  for (const [index, { name, data, dims }] of tensors.entries()) {
-    feeds[name] = session.tensor(types[index]!, data, dims);
-  }
+  for (const { name, type, data, dims } of tensors) feeds[name] = session.tensor(type, data, dims);
   return feeds;
 }
 
@@ -127,35 +132,35 @@ function feedsOf(
 function treeScorer(options: ScorerOptions, loaded: LoadedTrees, label: string): Scorer {
   const { version, signature, rowsMax } = options;
   const output = predictionOutput(signature, label);
-  const isPlain = loaded.prefix === null;
-  const filler = new TensorFiller(signature, options.contract, options.args, rowsMax, isPlain ? 'columns' : 'rows');
-  const types = signature.inputs.map(input => input.type);
-  let byRuntime: ScoreFunction | null = null;
-  const scoreByRuntime: ScoreFunction = (vectors, from, to) => {
-    byRuntime ??= sessionFunction(options, loaded.reference(), 'rows', label);
-    return byRuntime(vectors, from, to);
-  };
+  const { gate, texts } = loaded;
+  const filler = fillerOf(options, { layout: loaded.prefix === null ? 'columns' : 'rows', texts });
+  const trusts = gate.isRecorded || gate.inputRows >= INPUT_GATE_ROWS;
+  // Even before it is needed, since the arguments of the row function are settled once; trees that are trusted do without.
+  const byRuntime =
+    trusts && gate.refusal === null
+      ? null
+      : sessionFunction(options, loaded.reference, { layout: 'rows', texts: null }, label);
   const scores = new Float32Array(rowsMax * loaded.trees.width);
   const byTrees: ScoreFunction = (vectors, from, to) => {
     const rows = to - from;
     const tensors = filler.fill(vectors, from, to);
-    const features = treeFeatures(loaded, tensors, session => feedsOf(session, types, tensors), rows);
+    const features = treeFeatures(loaded, tensors, session => feedsOf(session, tensors), rows);
     loaded.trees.score(features, rows, rows, scores);
     const data = scores.subarray(0, rows * loaded.trees.width);
     return predictionsOf({ data, dims: [rows, loaded.trees.width] }, output, signature, rows, label);
   };
-  const { gate } = loaded;
   return {
     version,
     signature,
     width: predictionWidth(signature),
     score(vectors, from, to) {
-      if (gate.refusal !== null) return scoreByRuntime(vectors, from, to);
+      if (byRuntime === null) return byTrees(vectors, from, to);
+      if (gate.refusal !== null) return byRuntime(vectors, from, to);
       const ours = byTrees(vectors, from, to);
-      if (gate.isRecorded || gate.inputRows >= INPUT_GATE_ROWS) return ours;
+      if (gate.inputRows >= INPUT_GATE_ROWS) return ours;
       const end = Math.min(to, from + INPUT_GATE_ROWS - gate.inputRows);
-      if (compareOnInput(gate, end - from, { ours, reference: scoreByRuntime(vectors, from, end) })) return ours;
-      return scoreByRuntime(vectors, from, to);
+      if (compareOnInput(gate, end - from, { ours, reference: byRuntime(vectors, from, end) })) return ours;
+      return byRuntime(vectors, from, to);
     },
     async settle() {
       if (gate.inputRows < INPUT_GATE_ROWS || gate.refusal !== null || gate.keep === null) return;

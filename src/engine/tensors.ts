@@ -4,7 +4,7 @@
  * models that want rows.
  */
 import type { Contract, ContractColumn } from '../domain/contract.ts';
-import type { InputColumn, InputTensor, Signature } from '../domain/signature.ts';
+import type { InputColumn, InputTensor, Signature, TensorType } from '../domain/signature.ts';
 import type { ArgumentList } from './arguments.ts';
 import { EngineFault } from './fault.ts';
 import type { TensorData } from './onnx-session.ts';
@@ -15,8 +15,17 @@ export type Layout = 'columns' | 'rows';
 
 export interface FilledTensor {
   readonly name: string;
+  readonly type: TensorType;
   readonly data: TensorData;
   readonly dims: readonly number[];
+}
+
+export interface TensorForm {
+  /** The most rows of a call. */
+  readonly rowsMax: number;
+  readonly layout: Layout;
+  /** Vocabulary of the codes that texts go as (see `onnx/coded-texts.ts`); null for texts as they are. */
+  readonly texts: readonly string[] | null;
 }
 
 type Filler = (vectors: Vectors, from: number, to: number, target: TensorData, offset: number) => void;
@@ -26,10 +35,9 @@ type NumberTarget = Float32Array | Float64Array;
 export class TensorFiller {
   readonly #tensors: readonly TensorPlan[];
 
-  constructor(signature: Signature, contract: Contract, args: ArgumentList, rowsMax: number, layout: Layout) {
+  constructor(signature: Signature, contract: Contract, args: ArgumentList, form: TensorForm) {
     const columns = new Map(contract.columns.map(column => [column.name, column]));
-    const wide = layout === 'rows' ? 'rows' : 'columns';
-    this.#tensors = signature.inputs.map(input => planTensor(input, columns, args, rowsMax, wide));
+    this.#tensors = signature.inputs.map(input => planTensor(input, columns, args, form));
   }
 
   /** Tensors of the rows [from, to) of a vector. The data is valid until the next call. */
@@ -46,25 +54,31 @@ function planTensor(
   input: InputTensor,
   contract: ReadonlyMap<string, ContractColumn>,
   args: ArgumentList,
-  rowsMax: number,
-  layout: Layout,
+  { rowsMax, layout, texts }: TensorForm,
 ): TensorPlan {
+  const { name } = input;
   const width = input.columns.length;
-  const fillers = input.columns.map(column => planColumn(input, column, contract.get(column.column) ?? null, args));
+  const type = input.type === 'string' && texts !== null ? 'int64' : input.type;
+  const fillers = input.columns.map(column => {
+    const rule = contract.get(column.column) ?? null;
+    return type === input.type
+      ? planColumn(input, column, rule, args)
+      : codedText(input, column, rule, { args, texts });
+  });
   const dimsOf = (rows: number) => {
     if (input.rank === 1) return [rows];
     return layout === 'columns' && width > 1 ? [width, rows] : [rows, width];
   };
-  if (input.type === 'string') return planTexts(input, fillers, dimsOf);
-  const columns = newArray(input.type, rowsMax * width);
-  const rowsBuffer = layout === 'rows' && width > 1 ? newArray(input.type, rowsMax * width) : null;
+  if (type === 'string') return planTexts(input, fillers, dimsOf);
+  const columns = newArray(type, rowsMax * width);
+  const rowsBuffer = layout === 'rows' && width > 1 ? newArray(type, rowsMax * width) : null;
   return {
     fill(vectors, from, to) {
       const rows = to - from;
       for (let column = 0; column < width; column++) fillers[column]!(vectors, from, to, columns, column * rows);
       if (rowsBuffer !== null) transpose(columns, rowsBuffer, rows, width);
       const data = rowsBuffer ?? columns;
-      return { name: input.name, data: data.subarray(0, rows * width), dims: dimsOf(rows) };
+      return { name, type, data: data.subarray(0, rows * width), dims: dimsOf(rows) };
     },
   };
 }
@@ -81,7 +95,7 @@ function planTexts(input: InputTensor, fillers: readonly Filler[], dimsOf: (rows
         fillers[column]!(vectors, from, to, texts, 0);
         for (let row = 0; row < rows; row++) data[row * width + column] = texts[row]!;
       }
-      return { name: input.name, data, dims: dimsOf(rows) };
+      return { name: input.name, type: 'string', data, dims: dimsOf(rows) };
     },
   };
 }
@@ -127,7 +141,7 @@ function planColumn(tensor: InputTensor, input: InputColumn, rule: ContractColum
     case 'int64':
     case 'int32':
     case 'bool':
-      return input.kind === 'code' ? wholeCode(tensor, input, rule, args) : wholeNumber(tensor, input, rule, args);
+      return input.kind === 'code' ? wholeCode(input, rule, args) : wholeNumber(tensor, input, rule, args);
     case 'string':
       return text(tensor, input, rule, args);
   }
@@ -146,10 +160,10 @@ function floatNumber(tensor: InputTensor, input: InputColumn, rule: ContractColu
 }
 
 /** What a code or a NULL of a category becomes; a default is looked up in the vocabulary. */
-function codeOfDefault(input: Extract<InputColumn, { kind: 'code' }>, rule: ContractColumn | null): number | null {
+function codeOfDefault(vocabulary: readonly string[], rule: ContractColumn | null): number | null {
   if (rule?.nulls.as !== 'default') return null;
-  const code = input.vocabulary.indexOf(String(rule.nulls.default));
-  return code >= 0 ? code : input.vocabulary.length;
+  const code = vocabulary.indexOf(String(rule.nulls.default));
+  return code >= 0 ? code : vocabulary.length;
 }
 
 function floatCode(
@@ -158,7 +172,7 @@ function floatCode(
   args: ArgumentList,
 ): Filler {
   const { codes, isNull } = args.code(input.column, input.vocabulary);
-  const forNull = codeOfDefault(input, rule) ?? Number.NaN;
+  const forNull = codeOfDefault(input.vocabulary, rule) ?? Number.NaN;
   return (vectors, from, to, target, offset) => {
     const numbers = target as NumberTarget;
     numbers.set(vectors.numbers(codes).subarray(from, to), offset);
@@ -170,24 +184,65 @@ function floatCode(
 }
 
 function wholeCode(
-  tensor: InputTensor,
   input: Extract<InputColumn, { kind: 'code' }>,
   rule: ContractColumn | null,
   args: ArgumentList,
 ): Filler {
   const { codes, isNull } = args.code(input.column, input.vocabulary);
-  const forNull = codeOfDefault(input, rule) ?? -1;
-  const wide = tensor.type === 'int64';
+  const forNull = codeOfDefault(input.vocabulary, rule) ?? -1;
   return (vectors, from, to, target, offset) => {
+    const put = codeWriter(target);
     const items = vectors.numbers(codes);
+    for (let row = from; row < to; row++) put(offset + row - from, items[row]!);
+    const unknown = vectors.nullRows(codes);
+    if (unknown.length === 0) return;
     const nulls = vectors.numbers(isNull);
-    const patched = new Float64Array(vectors.rows);
-    patched.set(items);
-    for (const row of vectors.nullRows(codes)) patched[row] = nulls[row] === 1 ? forNull : input.vocabulary.length;
-    if (wide) {
-      const whole = target as BigInt64Array;
-      for (let row = from; row < to; row++) whole[offset + row - from] = BigInt(patched[row]!);
-    } else (target as Int32Array).set(patched.subarray(from, to), offset);
+    for (const row of unknown) {
+      if (row >= from && row < to) put(offset + row - from, nulls[row] === 1 ? forNull : input.vocabulary.length);
+    }
+  };
+}
+
+/** A text as a code of the vocabulary, for a model that was changed to take them. */
+function codedText(
+  tensor: InputTensor,
+  input: InputColumn,
+  rule: ContractColumn | null,
+  { args, texts }: { readonly args: ArgumentList; readonly texts: readonly string[] | null },
+): Filler {
+  if (input.kind !== 'string') throw wrongKind(tensor, input);
+  const vocabulary = texts ?? [];
+  const { codes, isNull } = args.code(input.column, vocabulary);
+  // Rows that go to quarantine pass through here too; any code does for them, their prediction is dropped.
+  const forNull = rule?.nulls.as === 'quarantine' ? 0 : codeOfDefault(vocabulary, rule);
+  return (vectors, from, to, target, offset) => {
+    const put = codeWriter(target);
+    const items = vectors.numbers(codes);
+    for (let row = from; row < to; row++) put(offset + row - from, items[row]!);
+    const unknown = vectors.nullRows(codes);
+    if (unknown.length === 0) return;
+    const nulls = vectors.numbers(isNull);
+    for (const row of unknown) {
+      if (row < from || row >= to) continue;
+      const code = nulls[row] === 1 ? forNull : vocabulary.length;
+      if (code === null) throw nullInText(tensor, input.column);
+      put(offset + row - from, code);
+    }
+  };
+}
+
+/** Writes codes into a tensor. An int64 is written as its two halves: a BigInt for each costs as much as scoring its row. */
+function codeWriter(target: TensorData): (at: number, code: number) => void {
+  if (!(target instanceof BigInt64Array)) {
+    const whole = target as Int32Array;
+    return (at, code) => {
+      whole[at] = code;
+    };
+  }
+  const halves = new Int32Array(target.buffer, target.byteOffset, target.length * 2);
+  return (at, code) => {
+    halves[at * 2] = code;
+    halves[at * 2 + 1] = code >> 31;
   };
 }
 

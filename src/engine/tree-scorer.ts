@@ -15,6 +15,8 @@ import { checkParity, type FeatureRows, type ParityReport, paritySamples } from 
 export interface LoadedTrees {
   readonly kind: 'trees';
   readonly trees: OpenTrees;
+  /** Vocabulary of the codes that `prefix` takes for texts, or null. */
+  readonly texts: readonly string[] | null;
   /** Runs what comes before the trees; null when the features are the inputs themselves. */
   readonly prefix: { readonly session: OnnxSession; readonly output: string } | null;
   /** The whole model in ONNX Runtime: what the trees are compared with. */
@@ -53,16 +55,17 @@ export function recordFor(recorded: ScorerRecord | undefined): ScorerRecord | nu
 
 /** Compiles and judges the trees of a model. The caller has checked the signature and keeps `reference` on a fallback. */
 export async function loadTrees(
-  model: OnnxModel,
+  model: Omit<OnnxModel, 'bytes'>,
   signature: Signature,
   parts: {
+    readonly texts: readonly string[] | null;
     readonly reference: OnnxSession;
     readonly output: string;
     readonly keep: (file: KernelFile) => Promise<void>;
     readonly recorded: ScorerRecord | null;
   },
 ): Promise<TreesOrReason> {
-  const { reference, output, recorded } = parts;
+  const { reference, output, recorded, texts } = parts;
   const trees = compileTrees(model, output);
   if (trees.kind === 'fallback') return trees;
   const prefix = prefixOf(trees);
@@ -81,15 +84,17 @@ export async function loadTrees(
     }
     compared = comparisonOf(report);
   }
-  await parts.keep({ image: trees.image, compared, inputRows: 0 });
+  const file = { image: trees.image, texts, compared, inputRows: 0 };
+  await parts.keep(file);
   const { source, features, width, kernels, score } = trees;
   return {
     kind: 'trees',
     // Without the nodes, which only the gate needs.
     trees: { source, features, width, kernels, score },
+    texts,
     prefix,
     reference: () => reference,
-    gate: gateOf({ image: trees.image, compared, inputRows: 0 }, parts),
+    gate: gateOf(file, parts),
     close: () => {
       reference.close();
       prefix?.session.close();
@@ -112,6 +117,7 @@ export function reopenTrees(
   return {
     kind: 'trees',
     trees,
+    texts: file.texts,
     prefix,
     reference: () => {
       session ??= parts.open();

@@ -40,7 +40,7 @@ export type Partition =
   | { readonly kind: 'none'; readonly reason: string };
 
 /** How `output` of a model is computed, when it is a tree ensemble between things we know; otherwise why not. */
-export function partitionGraph(model: OnnxModel, output: string): Partition {
+export function partitionGraph(model: Omit<OnnxModel, 'bytes'>, output: string): Partition {
   const { graph } = model;
   if (model.trees.size === 0) return { kind: 'none', reason: 'not a tree ensemble' };
   const producers = producersOf(graph);
@@ -121,7 +121,7 @@ function scalarConstant(graph: GraphProto, name: string): number | null {
 }
 
 function readFeatures(
-  model: OnnxModel,
+  model: Omit<OnnxModel, 'bytes'>,
   features: string,
   producers: ReadonlyMap<string, number>,
 ): TreeFeatures | { readonly reason: string } {
@@ -168,7 +168,11 @@ function castInput(graph: GraphProto, name: string): readonly TensorSummary[] | 
 }
 
 /** The part of the graph that computes `features`, as a model; null when it contains trees. */
-function cutPrefix(model: OnnxModel, features: string, producers: ReadonlyMap<string, number>): Uint8Array | null {
+function cutPrefix(
+  model: Omit<OnnxModel, 'bytes'>,
+  features: string,
+  producers: ReadonlyMap<string, number>,
+): Uint8Array | null {
   const { graph, proto } = model;
   const needed = new Set<number>();
   const names = new Set<string>();

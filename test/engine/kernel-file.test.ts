@@ -29,6 +29,7 @@ function kernelOf(model: Uint8Array): KernelFile {
   if (compiled.kind === 'fallback') throw new Error(compiled.reason);
   return {
     image: compiled.image,
+    texts: null,
     compared: { rows: 512, largestDifference: 0, tolerance: 1e-6 },
     inputRows: 0,
   };
