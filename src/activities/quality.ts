@@ -4,7 +4,7 @@
  */
 import { createHash } from 'node:crypto';
 import { compareWithTruth } from '../checks/estimate.ts';
-import { judgeQuality as judgeQualityOf, judgeRevision } from '../checks/quality.ts';
+import { judgeQuality as judgeQualityOf, judgeRevision, type QualityInput } from '../checks/quality.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import type { CheckResult, Evidence } from '../domain/evidence.ts';
 import type { Job } from '../domain/job.ts';
@@ -32,6 +32,8 @@ interface Cohort {
   /** Of the label files as they are now. */
   readonly labels: string;
   readonly asOf: string;
+  /** What makes it ripe before its horizon; null when the horizon is over. */
+  readonly early: Pick<QualityInput, 'end' | 'wanted'> | null;
 }
 
 /** The estimate of the partition's window, then the newest cohorts whose labels are all known by now, then revised ones. */
@@ -58,20 +60,65 @@ export async function judgeQuality(
   if (last === undefined) return summaries;
 
   const window = partitionsOfWindow(known, last, definition.monitor.windowDays);
-  const arrival = await judgeArrival(services, { definition, model, partition, jobs, window, asOf }, work);
+  const before = await judgedBefore(services, model, asOf);
+  const isJudged = (name: string) => before.some(({ subject }) => subject['partition'] === name);
+  const given = { definition, model, jobs, asOf };
+  const arrival = await judgeArrival(services, { ...given, partition, window, isJudged }, work);
   summaries.push(...arrival.summaries);
-  const cohorts = await cohortsOf(services, { definition, model, jobs, window, asOf });
-  for (const cohort of cohorts) {
-    const checks = await judgeCohort(services, cohort, work);
-    const partitions = cohort.members.map(member => member.partition);
-    const compared = await judgeByProbe(services, definition, { ...cohort, partitions }, work);
-    const promised = await estimateOf(services, cohort);
-    const truth = checks.find(({ check }) => check === 'quality');
-    const kept = promised === null || truth === undefined ? [] : compareWithTruth(promised, truth);
-    summaries.push(await recordCohort(services, cohort, [...checks, ...arrival.checks, ...compared, ...kept]));
+  const looks = [{ window, checks: arrival.checks, early: null }];
+  for (const look of arrival.early === null ? looks : [...looks, { ...arrival.early, early: arrival.early }]) {
+    for (const cohort of await cohortsOf(services, { ...given, ...look })) {
+      // What was judged before its horizon is judged once more when that is over, as a revision.
+      const first = await newestOf(services, before, cohort);
+      summaries.push(
+        first === null || !isEarly(first)
+          ? await judgeFirst(services, cohort, look.checks, work)
+          : await judgeAgain(services, cohort, first, work),
+      );
+    }
   }
   const earlier = known.filter(name => name < last);
-  return [...summaries, ...(await judgeRevised(services, { definition, model, jobs, known: earlier, asOf }, work))];
+  return [...summaries, ...(await judgeRevised(services, { ...given, known: earlier }, work))];
+}
+
+async function judgeFirst(
+  services: Services,
+  cohort: Cohort,
+  arrival: readonly CheckResult[],
+  work: Work,
+): Promise<EvidenceSummary> {
+  const checks = await judgeCohort(services, cohort, work);
+  const partitions = cohort.members.map(member => member.partition);
+  const compared = await judgeByProbe(services, cohort.definition, { ...cohort, partitions }, work);
+  const promised = await estimateOf(services, cohort);
+  const truth = checks.find(({ check }) => check === 'quality');
+  const kept = promised === null || truth === undefined ? [] : compareWithTruth(promised, truth);
+  return await recordCohort(services, cohort, [...checks, ...arrival, ...compared, ...kept]);
+}
+
+async function judgeAgain(services: Services, cohort: Cohort, before: Evidence, work: Work): Promise<EvidenceSummary> {
+  const checks = await judgeCohort(services, cohort, work);
+  // The probe's comparison stands: it would be trained again for a few labels. So does how the labels came at first.
+  const compared = before.checks.filter(({ check }) => check === 'behind_probe' || check === 'label_arrival');
+  return await recordCohort(services, cohort, [...checks, ...compared, ...judgeRevision(before, checks)]);
+}
+
+function isEarly({ checks }: Evidence): boolean {
+  return checks.some(({ check, details }) => check === 'label_coverage' && details['arrived'] !== undefined);
+}
+
+type Judged = Awaited<ReturnType<Services['catalog']['evidenceList']>>[number];
+
+/** Measured quality that looks before this one recorded. */
+async function judgedBefore({ catalog }: Services, model: string, asOf: string): Promise<readonly Judged[]> {
+  const entries = await catalog.evidenceList(model, { kind: 'quality' });
+  return entries.filter(entry => entry.subject['labels'] !== undefined && entry.asOf < asOf);
+}
+
+async function newestOf({ catalog }: Services, before: readonly Judged[], cohort: Cohort): Promise<Evidence | null> {
+  const { version, window } = subjectOf(cohort);
+  const entry = before.findLast(({ subject }) => subject['window'] === window && subject['version'] === version);
+  return entry === undefined ? null : await catalog.evidence(entry.digest);
 }
 
 /** What served in these partitions, by version; partitions without label files are left out. */
@@ -83,9 +130,10 @@ async function cohortsOf(
     readonly jobs: ReadonlyMap<string, Job>;
     readonly window: readonly string[];
     readonly asOf: string;
+    readonly early: Cohort['early'];
   },
 ): Promise<readonly Cohort[]> {
-  const { definition, model, jobs, window, asOf } = input;
+  const { definition, model, jobs, window, asOf, early } = input;
   const byVersion = new Map<number, Job[]>();
   for (const name of window) {
     const job = jobs.get(name);
@@ -96,16 +144,19 @@ async function cohortsOf(
   }
   const cohorts: Cohort[] = [];
   for (const [version, members] of byVersion) {
-    const labels = await fingerprintOf(services, definition, members);
-    cohorts.push({ model, version, definition, members, labels, asOf });
+    const found = await fingerprintOf(services, definition, members);
+    // Of the labels of a young cohort those are taken that are known by now: with the same files it has more later.
+    const labels = early === null ? found : `${found} by ${asOf}`;
+    cohorts.push({ model, version, definition, members, labels, asOf, early });
   }
   return cohorts;
 }
 
 async function judgeCohort(services: Services, cohort: Cohort, work: Work): Promise<CheckResult[]> {
-  const { definition, members, asOf } = cohort;
+  const { definition, members, asOf, early } = cohort;
   const { metric, min, minRows } = definition.monitor.quality;
-  const rows = await servedScores(services, { ...cohort, jobs: members }, work);
+  const knownBy = early === null ? null : asOf;
+  const rows = await servedScores(services, { ...cohort, jobs: members, knownBy }, work);
   const labels = joined(rows.map(part => part.labels));
   const isWeighted = (definition.data.labels?.weight ?? null) !== null;
   const unlabelledScores = joined(rows.map(part => part.unlabelled));
@@ -120,7 +171,8 @@ async function judgeCohort(services: Services, cohort: Cohort, work: Work): Prom
     },
     asOf,
     horizonDays: definition.data.labels?.horizonDays ?? 0,
-    finalShares: [],
+    end: early?.end ?? null,
+    wanted: early?.wanted ?? 1,
     labels,
     scores: joined(rows.map(part => part.scores)),
     unlabelledScores: definition.task === 'multiclass' ? null : unlabelledScores,
@@ -176,28 +228,29 @@ async function judgeRevised(
 ): Promise<readonly EvidenceSummary[]> {
   const { definition, model, jobs, known, asOf } = input;
   const summaries: EvidenceSummary[] = [];
-  for (const before of await newestOfCohorts(services, model)) {
+  for (const before of await newestOfCohorts(services, model, known)) {
     const { partition = '', version, window = '' } = before.subject;
     const [first = ''] = window.split(' ');
     const names = known.filter(name => name >= first && name <= partition);
-    if (!names.includes(partition)) continue;
-    const cohorts = await cohortsOf(services, { definition, model, jobs, window: names, asOf });
+    const cohorts = await cohortsOf(services, { definition, model, jobs, window: names, asOf, early: null });
     const cohort = cohorts.find(one => String(one.version) === version);
     if (cohort === undefined || cohort.labels === before.subject['labels']) continue;
     if (subjectOf(cohort).window !== window) continue;
-    const checks = await judgeCohort(services, cohort, work);
-    // The probe's comparison stands: it would be trained again for a few labels. So does how the labels came at first.
-    const compared = before.checks.filter(({ check }) => check === 'behind_probe' || check === 'label_arrival');
-    summaries.push(await recordCohort(services, cohort, [...checks, ...compared, ...judgeRevision(before, checks)]));
+    summaries.push(await judgeAgain(services, cohort, before, work));
   }
   return summaries;
 }
 
-/** The newest evidence of each of the newest cohorts with labels. */
-async function newestOfCohorts({ catalog }: Services, model: string): Promise<readonly Evidence[]> {
+/** The newest evidence of each of the newest cohorts that end with one of these partitions. */
+async function newestOfCohorts(
+  { catalog }: Services,
+  model: string,
+  known: readonly string[],
+): Promise<readonly Evidence[]> {
   const newest = new Map<string, string>();
   for (const { digest, subject } of await catalog.evidenceList(model, { kind: 'quality' })) {
-    if (subject['labels'] !== undefined) newest.set(`${subject['window']}/${subject['version']}`, digest);
+    if (subject['labels'] !== undefined && known.includes(subject['partition'] ?? ''))
+      newest.set(`${subject['window']}/${subject['version']}`, digest);
   }
   return await Promise.all([...newest.values()].slice(-revisedWindowsMax).map(digest => catalog.evidence(digest)));
 }

@@ -39,19 +39,26 @@ export interface ServedScores {
   readonly unlabelled: Float64Array;
 }
 
-/** What the version served in each of these partitions, with labels where there are any. */
+/** What the version served in each of these partitions, with the labels that were known by then where somebody says when. */
 export async function servedScores(
   services: Services,
   {
     definition,
     version,
     jobs,
-  }: { readonly definition: ModelDefinition; readonly version: number; readonly jobs: readonly Job[] },
+    knownBy,
+  }: {
+    readonly definition: ModelDefinition;
+    readonly version: number;
+    readonly jobs: readonly Job[];
+    /** Later labels count as not there; null takes all. */
+    readonly knownBy: string | null;
+  },
   work: Work,
 ): Promise<readonly ServedScores[]> {
-  const weight = definition.data.labels?.weight ?? null;
+  const { weight = null, knownAt = null } = definition.data.labels ?? {};
   const groups = await joinedWithLabels(services, { definition, jobs }, work, ({ column, positive }, from) => {
-    const label = `l.${identifier(column)}`;
+    const label = knownLabel(`l.${identifier(column)}`, knownAt, knownBy);
     const weightOf =
       weight === null
         ? 'NULL'
@@ -60,6 +67,13 @@ export async function servedScores(
     return `SELECT y, s, w, count(*) AS n FROM (SELECT ${items} ${from} WHERE p.model_version = ${version}) GROUP BY y, s, w`;
   });
   return groups.map(rows => expand(rows, weight !== null));
+}
+
+/** Labels without a time of arrival count as known. */
+function knownLabel(label: string, knownAt: string | null, knownBy: string | null): string {
+  if (knownAt === null || knownBy === null) return label;
+  const time = `epoch(CAST(l.${identifier(knownAt)} AS TIMESTAMP))`;
+  return `CASE WHEN coalesce(${time} <= ${Date.parse(knownBy) / 1000}, true) THEN ${label} END`;
 }
 
 /** When the labels of these partitions arrived, as far as they are known at `observedDays` after each. */

@@ -181,8 +181,14 @@ export function recordedCurve(check: Pick<CheckResult, 'details'>): readonly (re
   return curve.map((point: readonly unknown[]) => [Number(point[0]), Number(point[1])] as const);
 }
 
-function isDated({ arrived, undated }: CohortArrivals): boolean {
+/** Whether nearly all labels say when they arrived. */
+export function isDated({ arrived, undated }: CohortArrivals): boolean {
   return undated <= undatedMax * (undated + total(arrived, ([, labels]) => labels));
+}
+
+/** Labels at the age of the look, those of unknown arrival included. */
+export function labelsFound(cohort: CohortArrivals): number {
+  return Math.min(cohort.rows, arrivedBy(cohort, cohort.observedDays) + cohort.undated);
 }
 
 function total<Item>(items: readonly Item[], of: (item: Item) => number): number {

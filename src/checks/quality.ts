@@ -1,7 +1,7 @@
 /** Realised quality from late labels, judged on interval bounds. The estimate that stands in until they come: `estimate.ts`. */
 
 import type { CheckResult, Evidence } from '../domain/evidence.ts';
-import { type LabelCohort, maturityOf } from '../domain/labels.ts';
+import { type LabelCohort, maturityOf, type UsualEnd } from '../domain/labels.ts';
 import { clusterBootstrap } from '../stats/bootstrap.ts';
 import { delongAuc } from '../stats/delong.ts';
 import { psi, psiNoiseFloor } from '../stats/divergence.ts';
@@ -23,7 +23,10 @@ export interface QualityInput {
   readonly cohort: LabelCohort;
   readonly asOf: string;
   readonly horizonDays: number;
-  readonly finalShares: readonly number[];
+  /** How many labels earlier cohorts ended with, for a cohort that is judged before its horizon; else null. */
+  readonly end: UsualEnd | null;
+  /** Share of those labels that is enough to be judged. */
+  readonly wanted: number;
   /** The labelled rows. */
   readonly labels: Numbers;
   readonly scores: Numbers;
@@ -59,6 +62,7 @@ function judgeCoverage(input: QualityInput): Finding {
     interval: wilson(Math.min(labelled, scored), scored),
     rows: scored,
     reason: `${percent(maturity.coverage)} of ${scored} rows have a label; ${maturity.reason}`,
+    details: maturity.arrived === null ? {} : { arrived: maturity.arrived },
   };
 }
 
@@ -133,6 +137,8 @@ function judgeRealised(metric: QualityMetric, input: QualityInput): Finding {
     metric,
     coverage: maturity.coverage,
     mature: maturity.kind === 'mature',
+    // Judged before the horizon: it will be judged once more.
+    ...(maturity.arrived === null ? {} : { arrived: maturity.arrived }),
     baseRate:
       weights === null
         ? sum(input.labels) / rows
@@ -140,8 +146,11 @@ function judgeRealised(metric: QualityMetric, input: QualityInput): Finding {
     ...(weights === null ? {} : { sample: 'weighted', effectiveRows: worth, population: sum(weights) }),
   };
   const found = { ...base, value, interval: [low, high] as const, details };
-  const text = `${metric} ${plain(value)} (${plain(low)} to ${plain(high)} with 95 % confidence) on ${rows} labelled rows${sampleText(weights)}`;
-  if (maturity.kind === 'immature') return { ...found, status: 'insufficient', reason: `${text}; ${maturity.reason}` };
+  const measuredText = `${metric} ${plain(value)} (${plain(low)} to ${plain(high)} with 95 % confidence) on ${rows} labelled rows${sampleText(weights)}`;
+  const text = maturity.arrived === null ? measuredText : `${measuredText}; ${maturity.reason}`;
+  if (maturity.kind === 'immature') {
+    return { ...found, status: 'insufficient', reason: `${measuredText}; ${maturity.reason}` };
+  }
   if (worth < input.minRows)
     return { ...found, status: 'insufficient', reason: `${text}; ${input.minRows} are needed` };
   if (input.min === null) return { ...found, status: 'pass', reason: text };

@@ -143,6 +143,7 @@ export const definitionFile = section({
       positive: z.union([z.string(), z.number(), z.boolean()]).default('1'),
       horizon: days.default(0),
       known_at: z.string().nullable().default(null),
+      mature_share: z.number().min(0.5).max(1).nullable().default(null),
       weight: z.string().nullable().default(null),
     })
       .nullable()

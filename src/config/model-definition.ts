@@ -64,6 +64,11 @@ function readDefinitionFile(project: string, path: string): ModelDefinition {
   problems.push(...columnProblems(name, columns, contract.forbidden));
   if (data.labels !== null)
     problems.push(...weightProblems(name, data.labels, [...features.keys, ...columns.map(one => one.name)]));
+  if (data.labels !== null && data.labels.mature_share !== null && data.labels.known_at === null) {
+    problems.push(
+      `${name}: data.labels.mature_share needs data.labels.known_at: without it nobody can say which share of the labels has come`,
+    );
+  }
   for (const slice of evaluate.slices) {
     const names = columns.map(column => column.name);
     if (!names.includes(slice)) problems.push(`${name}: evaluate.slices: ${unknownName('column', slice, names)}`);
@@ -88,6 +93,7 @@ function readDefinitionFile(project: string, path: string): ModelDefinition {
               positive: String(data.labels.positive),
               horizonDays: data.labels.horizon,
               ...(data.labels.known_at === null ? {} : { knownAt: data.labels.known_at }),
+              ...(data.labels.mature_share === null ? {} : { matureShare: data.labels.mature_share }),
               ...(data.labels.weight === null ? {} : { weight: data.labels.weight }),
             },
       tables: Object.fromEntries(Object.entries(data.tables).map(([key, value]) => [key, table(value)])),

@@ -22,6 +22,8 @@ export interface LabelTable extends InputTable {
   readonly horizonDays: number;
   /** Column with the time at which a label became known; null or absent when nobody says. */
   readonly knownAt?: string | null;
+  /** Share of the labels that a cohort will end with, from which on it is judged; absent is `matureShare`, 1 waits for all. */
+  readonly matureShare?: number;
   /** Column with the inverse sampling probability of each label, when only a sample of the rows is labelled. */
   readonly weight?: string | null;
 }

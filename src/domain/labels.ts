@@ -12,47 +12,76 @@ export interface LabelCohort {
   readonly labelled: number;
 }
 
-/** A cohort counts as mature with 95 % of the labels that cohorts of its kind end up with. */
+/** A cohort counts as mature with this share of the labels that earlier cohorts ended with, unless the definition says another. */
 export const matureShare = 0.95;
 
-export type Maturity =
-  | { readonly kind: 'mature'; readonly coverage: number; readonly reason: string }
-  | { readonly kind: 'immature'; readonly coverage: number; readonly reason: string };
+/** With which share of its rows labelled a cohort ends: as earlier ones did, and the bounds for one more. */
+export interface UsualEnd {
+  readonly share: number;
+  readonly low: number;
+  readonly high: number;
+  /** Earlier cohorts that it is known from. */
+  readonly cohorts: number;
+}
+
+/** Which share of the labels that a cohort will end with it has; the interval is that of its end. */
+export interface ArrivedShare {
+  readonly value: number;
+  readonly interval: readonly [low: number, high: number];
+  readonly wanted: number;
+  readonly cohorts: number;
+}
+
+export interface Maturity {
+  readonly kind: 'mature' | 'immature';
+  /** Share of the scored rows that have a label. */
+  readonly coverage: number;
+  /** Null where the horizon decided, or nothing else could. */
+  readonly arrived: ArrivedShare | null;
+  readonly reason: string;
+}
 
 /**
- * Mature is a cohort older than the label horizon, or one that reached 95 % of the share at which earlier cohorts ended.
- * A young cohort is biased, not merely small: what is reported first is rarely typical.
+ * Mature is a cohort older than the label horizon, or one that surely has the wanted share of the labels that it will end
+ * with, as far as earlier cohorts tell. A young cohort is biased, not merely small: what is reported first is rarely typical.
  */
 export function maturityOf(input: {
   readonly cohort: LabelCohort;
   readonly asOf: string;
   readonly horizonDays: number;
-  /** Final shares of earlier, complete cohorts. */
-  readonly finalShares: readonly number[];
+  /** Null where nobody knows: the horizon decides. */
+  readonly end: UsualEnd | null;
+  readonly wanted: number;
 }): Maturity {
-  const { cohort, asOf, horizonDays, finalShares } = input;
+  const { cohort, asOf, horizonDays, end, wanted } = input;
+  const { partition } = cohort;
   const coverage = cohort.scored === 0 ? 0 : cohort.labelled / cohort.scored;
-  const ageDays = (Date.parse(asOf) - Date.parse(cohort.partition)) / 86_400_000;
+  const ageDays = (Date.parse(asOf) - Date.parse(partition)) / 86_400_000;
   if (ageDays >= horizonDays) {
-    return {
-      kind: 'mature',
-      coverage,
-      reason: `${cohort.partition} is ${ageDays.toFixed(0)} days old, labels take ${horizonDays}`,
-    };
+    const reason = `${partition} is ${ageDays.toFixed(0)} days old, labels take ${horizonDays}`;
+    return { kind: 'mature', coverage, arrived: null, reason };
   }
-  const usual = finalShares.length < 3 ? null : [...finalShares].sort((a, b) => a - b)[finalShares.length >> 1]!;
-  if (usual !== null && coverage >= matureShare * usual) {
-    return {
-      kind: 'mature',
-      coverage,
-      reason: `${cohort.partition} has ${(100 * coverage).toFixed(0)} % of its labels, earlier cohorts end at ${(100 * usual).toFixed(0)} %`,
-    };
+  if (end === null) {
+    const reason = `${partition} is ${ageDays.toFixed(1)} days old, labels take ${horizonDays}: ${percent(coverage)} are in`;
+    return { kind: 'immature', coverage, arrived: null, reason };
   }
-  return {
-    kind: 'immature',
-    coverage,
-    reason: `${cohort.partition} is ${ageDays.toFixed(1)} days old, labels take ${horizonDays}: ${(100 * coverage).toFixed(0)} % are in`,
-  };
+  const arrived = arrivedShare(coverage, end, wanted);
+  const [low, high] = arrived.interval;
+  const isMature = low >= wanted;
+  const reason =
+    `after ${ageDays.toFixed(0)} of ${horizonDays} days it has ${percent(arrived.value)} (${percent(low)} to ${percent(high)}) of the labels ` +
+    `that ${end.cohorts} earlier cohorts ended with, at least ${percent(wanted)} wanted${isMature ? '' : ' for sure'}`;
+  return { kind: isMature ? 'mature' : 'immature', coverage, arrived, reason };
+}
+
+/** Of the labels that a cohort with this coverage will end with. */
+export function arrivedShare(coverage: number, end: UsualEnd, wanted: number): ArrivedShare {
+  const of = (whole: number) => (coverage >= whole ? 1 : coverage / whole);
+  return { value: of(end.share), interval: [of(end.high), of(end.low)], wanted, cohorts: end.cohorts };
+}
+
+function percent(share: number): string {
+  return `${(100 * share).toFixed(1)} %`;
 }
 
 /** Looks that a young cohort gets before its labels are mature. */

@@ -302,6 +302,21 @@ export function regularizedBeta(x: number, a: number, b: number): number {
   return front * h;
 }
 
+/** t with P(T ≤ t) = p for Student's t with df degrees of freedom, 0 < p < 1: by bisection, to the last digits. */
+export function studentQuantile(p: number, df: number): number {
+  if (p < 0.5) return -studentQuantile(1 - p, df);
+  const tail = 2 * (1 - p);
+  let [low, high] = [0, 1];
+  while (studentTwoSided(high, df) > tail) high *= 2;
+  for (let halving = 0; halving < 100 && low < high; halving++) {
+    const middle = (low + high) / 2;
+    if (middle === low || middle === high) break;
+    if (studentTwoSided(middle, df) > tail) low = middle;
+    else high = middle;
+  }
+  return high;
+}
+
 /** P(|T| ≥ |t|) for Student's t with df degrees of freedom. */
 export function studentTwoSided(t: number, df: number): number {
   return regularizedBeta(df / (df + t * t), df / 2, 0.5);

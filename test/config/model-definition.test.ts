@@ -43,6 +43,14 @@ test('labels may say when they became known and what they stand for', () => {
   });
 });
 
+test('a share of labels that is enough needs their times', () => {
+  const labels = (text: string) => () =>
+    readDefinition(project(minimal.replace('horizon: 30d', `horizon: 30d, ${text}`)), 'churn').data.labels;
+  expect(labels('known_at: at, mature_share: 0.9')()).toMatchObject({ knownAt: 'at', matureShare: 0.9 });
+  expect(labels('mature_share: 0.9')).toThrow(/data\.labels\.mature_share needs data\.labels\.known_at/);
+  expect(labels('known_at: at, mature_share: 1.2')).toThrow(/mature_share/);
+});
+
 test('weights of labels have a column of their own', () => {
   const refused = (weight: string) => () =>
     readDefinition(project(minimal.replace('horizon: 30d', `horizon: 30d, weight: ${weight}`)), 'churn');

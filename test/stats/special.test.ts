@@ -125,6 +125,14 @@ describe('special functions agree with scipy to 1e-9', () => {
   ])("Student's t = %d, df = %d", (t, df, expected) => {
     expect(error(special.studentTwoSided(t!, df!), expected!)).toBeLessThan(1e-12);
   });
+  test.each([
+    [0.95, 5, 2.0150483733330233],
+    [0.975, 1, 12.706204736174698],
+    [0.05, 30, -1.6972608865939574],
+    [0.5, 7, 0],
+  ])("Student's quantile of %d, df = %d", (p, df, expected) => {
+    expect(special.studentQuantile(p!, df!)).toBeCloseTo(expected!, 9);
+  });
 });
 
 test('tails beyond the smallest double are still numbers', () => {

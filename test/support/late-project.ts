@@ -1,7 +1,9 @@
 /** A small project with real data, for tests that run the whole loop in real processes. */
 import assert from 'node:assert/strict';
 import { cpSync, mkdirSync, writeFileSync } from 'node:fs';
+import { rename } from 'node:fs/promises';
 import { join } from 'node:path';
+import { DuckDBInstance } from '@duckdb/node-api';
 import type { Client, WorkflowHandle } from '@temporalio/client';
 import { generateWorld } from '../../examples/late-payment/generate.ts';
 import { openProject, type Project } from '../../src/config/project.ts';
@@ -48,6 +50,24 @@ export function makeLateProject(root: string, name: string, extra = ''): Project
   writeFileSync(join(folder, 'models', `${model}.yaml`), `${definition}${extra}`);
   writeFileSync(join(folder, 'almanac.yaml'), 'people: { ana: [risk] }\n');
   return openProject(folder);
+}
+
+/** The labels of a day with other columns behind key and label; `date` and `row`, the row's number, may be used. */
+export async function rewriteLabels(
+  project: Project,
+  partition: string,
+  columns: string,
+  where = 'TRUE',
+): Promise<void> {
+  const path = join(project.folder, `data/labels/date=${partition}`, 'data_0.parquet');
+  const instance = await DuckDBInstance.create(':memory:');
+  const sql = await instance.connect();
+  await sql.run(`COPY (SELECT customer_id, late, ${columns}
+    FROM (SELECT *, DATE '${partition}' AS date, file_row_number AS row FROM read_parquet('${path}', file_row_number = true))
+    WHERE ${where}) TO '${path}.new' (FORMAT parquet)`);
+  sql.closeSync();
+  instance.closeSync();
+  await rename(`${path}.new`, path);
 }
 
 export function catalogOf(project: Project): Catalog {

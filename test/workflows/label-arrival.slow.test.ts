@@ -3,10 +3,9 @@
  * named, and a sample of labels is judged by its weights.
  */
 import { readFileSync, writeFileSync } from 'node:fs';
-import { mkdtemp, rename, rm } from 'node:fs/promises';
+import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { DuckDBInstance } from '@duckdb/node-api';
 import { Client, Connection } from '@temporalio/client';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { evidenceLines } from '../../src/cli/show.ts';
@@ -15,7 +14,15 @@ import type { Project } from '../../src/config/project.ts';
 import type { CheckResult, Evidence, EvidenceKind } from '../../src/domain/evidence.ts';
 import { workflowId } from '../../src/domain/ids.ts';
 import type { MonitorResult, ScoreResult, TrainResult } from '../../src/workflows/inputs.ts';
-import { approveTrained, catalogOf, makeLateProject, makeWorld, model, start } from '../support/late-project.ts';
+import {
+  approveTrained,
+  catalogOf,
+  makeLateProject,
+  makeWorld,
+  model,
+  rewriteLabels,
+  start,
+} from '../support/late-project.ts';
 
 let root: string;
 let project: Project;
@@ -35,10 +42,10 @@ beforeAll(async () => {
   // A tenth of the labels is there at once, the others come evenly over six days and a half.
   const arrival = 'date::TIMESTAMP + INTERVAL 1 DAY + (row % 10) * INTERVAL 15 HOUR AS labelled_at';
   for (let day = 1; day <= 31; day++) {
-    await rewriteLabels(dayOf(day), `${arrival}, CASE WHEN row % 2 = 0 THEN 2.0 ELSE 6.0 END AS stands_for`);
+    await rewriteLabels(project, dayOf(day), `${arrival}, CASE WHEN row % 2 = 0 THEN 2.0 ELSE 6.0 END AS stands_for`);
   }
   // Labels of one day stop coming after a day and a quarter, those of another do not come at all.
-  await rewriteLabels(dayOf(24), 'labelled_at, stands_for', 'row % 10 < 3');
+  await rewriteLabels(project, dayOf(24), 'labelled_at, stands_for', 'row % 10 < 3');
   await rm(labelsOf(dayOf(28)));
   almanac = await openAlmanac(project, { log: () => {}, ui: false });
   connection = await Connection.connect(almanac.server.target.connection);
@@ -65,18 +72,6 @@ function dayOf(day: number): string {
 
 function labelsOf(partition: string): string {
   return join(project.folder, `data/labels/date=${partition}`, 'data_0.parquet');
-}
-
-async function rewriteLabels(partition: string, columns: string, where = 'TRUE'): Promise<void> {
-  const path = labelsOf(partition);
-  const instance = await DuckDBInstance.create(':memory:');
-  const sql = await instance.connect();
-  await sql.run(`COPY (SELECT customer_id, late, ${columns}
-    FROM (SELECT *, DATE '${partition}' AS date, file_row_number AS row FROM read_parquet('${path}', file_row_number = true))
-    WHERE ${where}) TO '${path}.new' (FORMAT parquet)`);
-  sql.closeSync();
-  instance.closeSync();
-  await rename(`${path}.new`, path);
 }
 
 async function monitored(partition: string, kind: EvidenceKind): Promise<Evidence> {
@@ -155,7 +150,7 @@ test('a sample of labels is judged by its weights, at training and afterwards', 
 });
 
 test('a weight that is none is named with its column and file', limits, async () => {
-  await rewriteLabels(dayOf(25), 'labelled_at, CASE WHEN row < 3 THEN 0 ELSE stands_for END AS stands_for');
+  await rewriteLabels(project, dayOf(25), 'labelled_at, CASE WHEN row < 3 THEN 0 ELSE stands_for END AS stands_for');
   const failure = await monitored('2025-02-01', 'quality').catch((error: unknown) => error);
   const texts: string[] = [];
   for (let error: unknown = failure; error instanceof Error; error = error.cause) texts.push(error.message);
