@@ -1,68 +1,119 @@
-/** The kernel's lookup table for one column: from a cell to the first bin that may hold the value. */
+/** The kernel's lookup table for one column: from a cell to its edge and to the first bin that may hold the value. */
 import { binOf } from '../../stats/histogram.ts';
-import { type Precision, RECORD_BYTES, type Search, TABLE_CELLS } from './kernel.ts';
+import { BIN_BYTES, CELL_BYTES, type Precision, type Search, WALK_FLAG } from './kernel.ts';
 
 export interface LookupTable {
   readonly low: number;
   readonly scale: number;
-  /** Per cell the byte offset of its first bin's record, plus 1 where the kernel must walk on from there. */
-  readonly entries: Uint16Array;
+  /** Number of cells. */
+  readonly size: number;
   readonly search: Search;
 }
 
-/** Offsets of records are 16-bit numbers, and one bin lies above the last edge. */
-export const EDGES_MAX = Math.floor(0xffff / RECORD_BYTES) - 1;
+/** Small tables leave more of the cache to the values; each fills between two and sixteen (f64: 32) KB. */
+const SIZES = [256, 512, 1024, 2048];
+const SIZE_MAX = 2048;
 
 /** How many edges of each side the table may leave outside: tails stretch the cells but hold little mass. */
 const TRIMS = [0, 1, 2, 4, 8, 16, 32];
 
-/** What a bin (about 1 % of the rows) costs, by the number of edges in the cell of its upper edge. */
-const COST_OF_PAIR = 1;
-const COST_OF_WALK = 4;
-
-/** Chooses the range of the table so that as few bins as possible fall into crowded cells. Deterministic in the edges. */
-export function buildLookupTable(edges: readonly number[], precision: Precision): LookupTable {
-  let best = tableOver(edges, precision, 0);
-  for (const trim of TRIMS) {
-    if (best.cost === 0 || 2 * trim + 2 > edges.length) break;
-    const table = tableOver(edges, precision, trim);
-    if (table.cost < best.cost) best = table;
-  }
-  return best;
+/** Bytes to reserve for the table of any edges. */
+export function tableBytesMax(precision: Precision): number {
+  return SIZE_MAX * CELL_BYTES[precision];
 }
 
-function tableOver(edges: readonly number[], precision: Precision, trim: number): LookupTable & { cost: number } {
-  const low = edges[trim] ?? 0;
-  const high = edges[edges.length - 1 - trim] ?? 0;
-  const wanted = (TABLE_CELLS - 2) / (high - low);
-  const round = precision === 'f32' ? Math.fround : (value: number) => value;
-  // A range too narrow or too wide for its precision gets one cell: slower, still right.
-  const scale =
-    Number.isFinite(wanted) && Number.isFinite(round(wanted)) && round(high - low) < Infinity ? round(wanted) : 0;
-  const counts = new Int32Array(TABLE_CELLS);
-  for (const edge of edges) counts[cellOf(edge, { low, scale }, precision)]! += 1;
-  const entries = new Uint16Array(TABLE_CELLS);
-  let below = 0;
-  let cost = 0;
-  for (const [cell, count] of counts.entries()) {
-    entries[cell] = below * RECORD_BYTES + (count > 2 ? 1 : 0);
-    below += count;
-    if (count > 1) cost += count * (count > 2 ? COST_OF_WALK : COST_OF_PAIR);
+/**
+ * Chooses the smallest table in which no two edges share a cell, or else the one where fewest edges do. Deterministic in the
+ * edges, which ascend.
+ */
+export function chooseLookupTable(edges: readonly number[], precision: Precision): LookupTable {
+  let best: LookupTable | null = null;
+  let fewest = Infinity;
+  for (const size of SIZES) {
+    for (const trim of TRIMS) {
+      if (trim > 0 && 2 * trim + 2 > edges.length) break;
+      const table = tableOver(edges, { precision, size, trim });
+      const crowded = crowdedEdges(edges, table, precision);
+      if (crowded === 0) return { ...table, search: 'look' };
+      if (crowded < fewest) {
+        best = { ...table, search: 'walk' };
+        fewest = crowded;
+      }
+    }
   }
-  const crowd = counts.reduce((most, count) => Math.max(most, count), 0);
-  return { low, scale, entries, search: crowd <= 1 ? 'one' : crowd === 2 ? 'two' : 'walk', cost };
+  return best!;
+}
+
+type Cells = Omit<LookupTable, 'search'>;
+
+/** The edges that are not trimmed lie between the second cell and the last but one; the others share the outer two. */
+function tableOver(
+  edges: readonly number[],
+  { precision, size, trim }: { readonly precision: Precision; readonly size: number; readonly trim: number },
+): Cells {
+  const first = edges[trim] ?? 0;
+  const last = edges[edges.length - 1 - trim] ?? 0;
+  const round = precision === 'f32' ? Math.fround : (value: number) => value;
+  const scale = round((size - 3) / (last - first));
+  const low = round(first - 1 / scale);
+  // A range too narrow or too wide for its precision gets one cell: slower, still right.
+  const usable = scale > 0 && scale < Infinity && Number.isFinite(low) && Number.isFinite(round(last - low));
+  return usable ? { low, scale, size } : { low: 0, scale: 0, size };
+}
+
+/** How many edges share a cell with another. */
+function crowdedEdges(edges: readonly number[], table: Cells, precision: Precision): number {
+  let crowded = 0;
+  let previous = -1;
+  let alone = true;
+  for (const edge of edges) {
+    const cell = cellOf(edge, table, precision);
+    if (cell === previous) {
+      crowded += alone ? 2 : 1;
+      alone = false;
+    } else alone = true;
+    previous = cell;
+  }
+  return crowded;
+}
+
+/** Writes the cells to `address`, as the kernel reads them. */
+export function writeLookupTable(
+  table: LookupTable,
+  edges: readonly number[],
+  precision: Precision,
+  { buffer, address }: { readonly buffer: ArrayBuffer; readonly address: number },
+): void {
+  const cellBytes = CELL_BYTES[precision];
+  const numbers = new DataView(buffer, address, table.size * cellBytes);
+  const write = (cell: number, edge: number, offset: number): void => {
+    const at = cell * cellBytes;
+    if (precision === 'f32') numbers.setFloat32(at, edge, true);
+    else numbers.setFloat64(at, edge, true);
+    numbers.setUint32(at + cellBytes / 2, offset, true);
+  };
+  const cells = edges.map(edge => cellOf(edge, table, precision));
+  let below = 0;
+  for (let cell = 0; cell < table.size; cell++) {
+    let inside = 0;
+    while (cells[below + inside] === cell) inside++;
+    const offset = below * 2 * BIN_BYTES;
+    if (inside <= 1) write(cell, inside === 1 ? edges[below]! : Number.NaN, offset);
+    else write(cell, Number.NaN, offset + WALK_FLAG);
+    below += inside;
+  }
 }
 
 /** The kernel's own arithmetic, rounding included: both must put an edge into the same cell. */
-function cellOf(value: number, { low, scale }: { low: number; scale: number }, precision: Precision): number {
+function cellOf(value: number, { low, scale, size }: Cells, precision: Precision): number {
   const single = precision === 'f32';
-  const product = single ? Math.fround(Math.fround(Math.fround(value) - low) * scale) : (value - low) * scale;
-  // 0 · infinity is NaN, which the kernel takes for 0.
-  const cell = product > 0 ? Math.min(TABLE_CELLS - 1, product) : 0;
+  const above = Math.max(value, low);
+  const product = single ? Math.fround(Math.fround(above - low) * scale) : (above - low) * scale;
+  // 0 · infinity is NaN, which the kernel takes for the last cell.
+  const cell = Number.isNaN(product) ? size - 1 : Math.min(product, size - 1);
   const magic = single ? 2 ** 23 : 2 ** 52;
   return (single ? Math.fround(cell + magic) : cell + magic) - magic;
 }
-
 /** Bins of edges after some of them were split: for every fine bin the coarse bin it belongs to. */
 export function coarseBins(fine: readonly number[], coarse: readonly number[]): Int32Array {
   // Fine bin i lies above fine edge i − 1, so above every coarse edge at or below it. Edges below the smallest 32-bit

@@ -6,44 +6,43 @@ import type { NumericEdges, NumericProfile } from '../../domain/profile.ts';
 import { binOf } from '../../stats/histogram.ts';
 import { edgeFor, nextDown } from './floats.ts';
 import {
+  BIN_BYTES,
+  CELL_BYTES,
   COUNTERS,
-  COUNTERS_AT,
+  type CountBins,
   createKernel,
   EXTREMES_AT,
-  type Fold,
   type Kernel,
   LANES,
   type Precision,
-  RECORD_BYTES,
   SCRATCH_BYTES,
   STATE_BYTES,
   SUMS_AT,
-  TABLE_BYTES,
 } from './kernel.ts';
-import { buildLookupTable, coarseBins, EDGES_MAX } from './lookup-table.ts';
+import { chooseLookupTable, coarseBins, type LookupTable, writeLookupTable } from './lookup-table.ts';
 import { widen } from './widen.ts';
 
 /** Rows that pass through the kernel at once: DuckDB's vector size, so that a block stays in the first-level cache. */
 const BLOCK_ROWS = 2048;
+const BLOCK_BYTES = BLOCK_ROWS * 8;
 const INPUT = 64;
-const SCRATCH = INPUT + BLOCK_ROWS * 8;
+const GAPS = INPUT + BLOCK_BYTES;
+const SCRATCH = INPUT + 2 * BLOCK_BYTES;
 const COLUMNS = SCRATCH + SCRATCH_BYTES;
 
 /** Counters are 32-bit in the kernel; they move to doubles before they can overflow. */
 const ROWS_UNTIL_SPILL = 2 ** 30;
 
-/** Above this share of NULLs a block is copied value by value instead of run by run. */
-const NULL_SHARE_OF_RUNS = 1 / 32;
-
 /** Which rows a histogram counts; moments and extremes are over all of them. */
 export const ROW_CLASSES = ['unlabelled', 'negative', 'positive'] as const;
 export type RowClass = 0 | 1 | 2;
 
-/** Addresses of a column's lookup table, its sums, and per row class its bins. */
+/** Addresses of a column's lookup table, its edges, its sums, and per row class the counters of its bins. */
 interface Layout {
   readonly table: number;
+  readonly edges: number;
   readonly state: number;
-  readonly records: readonly number[];
+  readonly counters: readonly number[];
 }
 
 export interface NumericColumn {
@@ -67,16 +66,17 @@ export class NumericAccumulators {
       return address;
     };
     const layouts = prepared.map(
-      ({ fine }): Layout => ({
-        table: reserve(TABLE_BYTES),
+      ({ table, precision, points, fine }): Layout => ({
+        table: reserve(table.size * CELL_BYTES[precision]),
+        edges: reserve((points.length + 1) * 8),
         state: reserve(STATE_BYTES),
-        records: Array.from({ length: classes }, () => reserve((fine.length + 1) * RECORD_BYTES)),
+        counters: Array.from({ length: classes }, () => reserve((fine.length + 1) * BIN_BYTES)),
       }),
     );
     this.#memory = new WebAssembly.Memory({ initial: Math.ceil(next / 65_536) });
     const kernels = {
-      f32: createKernel('f32', this.#memory, SCRATCH),
-      f64: createKernel('f64', this.#memory, SCRATCH),
+      f32: createKernel('f32', this.#memory, { scratch: SCRATCH, toAddresses: BLOCK_BYTES / 2 }),
+      f64: createKernel('f64', this.#memory, { scratch: SCRATCH, toAddresses: BLOCK_BYTES }),
     };
     this.#columns = prepared.map(
       (column, i) => new NumericAccumulator(column, layouts[i]!, this.#memory, kernels[column.precision]),
@@ -89,40 +89,48 @@ export class NumericAccumulators {
 }
 
 interface PreparedColumn extends NumericColumn {
-  /** The baseline's edges in the column's precision, split at sentinels. */
-  readonly fine: readonly number[];
   readonly coarse: readonly number[];
+  /** The baseline's edges in the column's precision, and sentinels: each gets a bin (v⁻, v] of its own. */
+  readonly points: readonly number[];
+  /** The edges of those bins: v⁻ and v of every point, ascending. */
+  readonly fine: readonly number[];
+  readonly table: LookupTable;
 }
 
 function prepare(column: NumericColumn): PreparedColumn {
-  const coarse = column.edges.edges.map(edge => edgeFor(edge, column.precision));
-  // A sentinel is a point bin (v⁻, v], so its count costs nothing.
-  const points = column.edges.sentinels.flatMap(value => sentinelPoint(value, column.precision));
-  const fine = [...new Set([...coarse, ...points])].filter(Number.isFinite).sort((a, b) => a - b);
-  if (fine.length > EDGES_MAX) {
-    throw new Error(`a column has ${fine.length} edges, at most ${EDGES_MAX} are supported; build the baseline again`);
-  }
-  return { ...column, fine, coarse };
+  const { edges, sentinels } = column.edges;
+  const { precision } = column;
+  const coarse = edges.map(edge => edgeFor(edge, precision));
+  const wanted = new Set([...coarse, ...sentinels.map(value => sentinelIn(value, precision))].filter(Number.isFinite));
+  // From above, so that of two neighbours v⁻ and v, which a point bin of the baseline has, the lower one is found covered.
+  for (const edge of [...wanted].sort((a, b) => b - a)) if (wanted.has(edge)) wanted.delete(below(edge, precision));
+  const points = [...wanted].sort((a, b) => a - b);
+  const fine = points.flatMap(point => [below(point, precision), point]);
+  return { ...column, coarse, points, fine, table: chooseLookupTable(points, precision) };
 }
 
-function sentinelPoint(value: number, precision: Precision): [below: number, at: number] {
-  const at = precision === 'f32' ? Math.fround(value) : value;
-  return [edgeFor(nextDown(at), precision), at];
+/** The largest number of this precision below another one. */
+function below(value: number, precision: Precision): number {
+  return edgeFor(nextDown(value), precision);
+}
+
+function sentinelIn(value: number, precision: Precision): number {
+  return precision === 'f32' ? Math.fround(value) : value;
 }
 
 export class NumericAccumulator {
   readonly #column: PreparedColumn;
   readonly #layout: Layout;
   readonly #kernel: Kernel;
-  readonly #fold: Fold;
-  readonly #low: number;
-  readonly #scale: number;
+  readonly #countBins: CountBins;
   readonly #block: Float32Array | Float64Array;
+  /** Rows of NULLs in the block, where addresses stand later. */
+  readonly #gaps: Int32Array;
   /** The scratch area: sums of four powers in pairs, and minima followed by maxima. */
   readonly #powers: Float64Array;
   readonly #extremes: Float32Array | Float64Array;
   readonly #state: Float64Array;
-  readonly #records: readonly Uint32Array[];
+  readonly #counters: readonly Uint32Array[];
   readonly #spilled: readonly Float64Array[];
   /** Values in the input block that wait for the kernel. */
   #pending = 0;
@@ -144,23 +152,17 @@ export class NumericAccumulator {
     const single = column.precision === 'f32';
     const Floats = single ? Float32Array : Float64Array;
     const { buffer } = memory;
-    const table = buildLookupTable(column.fine, column.precision);
-    this.#fold = kernel.fold[table.search];
-    this.#low = table.low;
-    this.#scale = table.scale;
-    new Uint16Array(buffer, layout.table, table.entries.length).set(table.entries);
-    for (const address of layout.records) {
-      for (const [bin, edge] of [...column.fine, Infinity].entries()) {
-        new Floats(buffer, address + bin * RECORD_BYTES, 1)[0] = edge;
-      }
-    }
+    this.#countBins = kernel.countBins[column.table.search];
+    writeLookupTable(column.table, column.points, column.precision, { buffer, address: layout.table });
+    new Floats(buffer, layout.edges, column.points.length + 1).set([...column.points, Number.NaN]);
     this.#block = new Floats(buffer, INPUT, BLOCK_ROWS);
+    this.#gaps = new Int32Array(buffer, GAPS, BLOCK_ROWS);
     this.#powers = new Float64Array(buffer, SCRATCH + SUMS_AT, 8);
     this.#extremes = new Floats(buffer, SCRATCH + EXTREMES_AT, single ? 8 : 4);
     this.#state = new Float64Array(buffer, layout.state, STATE_BYTES / 8);
-    const words = ((column.fine.length + 1) * RECORD_BYTES) / 4;
-    this.#records = layout.records.map(address => new Uint32Array(buffer, address, words));
-    this.#spilled = layout.records.map(() => new Float64Array(column.fine.length + 1));
+    const bins = column.fine.length + 1;
+    this.#counters = layout.counters.map(address => new Uint32Array(buffer, address, bins * COUNTERS));
+    this.#spilled = layout.counters.map(() => new Float64Array(bins));
   }
 
   /** Adds a block of rows. Items of null rows are arbitrary and never looked at. */
@@ -168,9 +170,23 @@ export class NumericAccumulator {
     this.#rows += rows;
     this.#nulls += nullRows.length;
     this.#missing[0]! += nullRows.length;
-    if (nullRows.length <= rows * NULL_SHARE_OF_RUNS) this.#addRuns(values, rows, nullRows);
-    else this.#addBetween(values, rows, nullRows);
-    this.#flush(0);
+    let seen = 0;
+    for (let from = 0; from < rows; from += BLOCK_ROWS) {
+      const to = Math.min(rows, from + BLOCK_ROWS);
+      this.#copy(values, from, to);
+      const gaps = rows <= BLOCK_ROWS ? nullRows : nullRows.subarray(seen).filter(row => row < to);
+      seen += gaps.length;
+      this.#pending = to - from - gaps.length;
+      if (gaps.length > 0) this.#closeGaps(gaps, from, to);
+      this.#flush(0);
+    }
+  }
+
+  /** Moves the rows [from, to) of the block together over those in `gaps`. */
+  #closeGaps(gaps: Int32Array, from: number, to: number): void {
+    this.#gaps.set(gaps);
+    const rowBytes = this.#block.BYTES_PER_ELEMENT;
+    this.#kernel.closeGaps(INPUT - from * rowBytes, GAPS, GAPS + gaps.length * 4, INPUT + (to - from) * rowBytes);
   }
 
   /** Adds the chosen rows of a block to one class. */
@@ -193,44 +209,13 @@ export class NumericAccumulator {
     this.#flush(rowClass);
   }
 
-  /** Copies the runs between a few NULLs whole. */
-  #addRuns(values: ArrayLike<number> | BigInt64Array, rows: number, nullRows: Int32Array): void {
-    let from = 0;
-    for (let next = 0; next <= nullRows.length; next++) {
-      const to = nullRows[next] ?? rows;
-      for (; from < to; from += BLOCK_ROWS) this.#addRun(values, from, Math.min(to, from + BLOCK_ROWS));
-      from = to + 1;
-    }
-  }
-
-  #addRun(values: ArrayLike<number> | BigInt64Array, from: number, to: number): void {
-    if (this.#pending + to - from > BLOCK_ROWS) this.#flush(0);
-    const at = this.#pending;
-    if (values instanceof BigInt64Array) widen(values, from, to, this.#block, at);
+  /** Copies rows to the start of the block. */
+  #copy(values: ArrayLike<number> | BigInt64Array, from: number, to: number): void {
+    if (values instanceof BigInt64Array) widen(values, from, to, this.#block, 0);
     else if (ArrayBuffer.isView(values)) {
       const view = values as Float64Array;
-      this.#block.set(from === 0 && to === view.length ? view : view.subarray(from, to), at);
-    } else for (let row = from; row < to; row++) this.#block[at + row - from] = values[row]!;
-    this.#pending = at + to - from;
-  }
-
-  /** Copies what stands between many NULLs value by value. */
-  #addBetween(values: ArrayLike<number> | BigInt64Array, rows: number, nullRows: Int32Array): void {
-    const block = this.#block;
-    let pending = this.#pending;
-    let next = 0;
-    for (let row = 0; row < rows; row++) {
-      if (row === nullRows[next]) {
-        next++;
-        continue;
-      }
-      block[pending++] = Number(values[row]!);
-      if (pending < BLOCK_ROWS) continue;
-      this.#pending = pending;
-      this.#flush(0);
-      pending = 0;
-    }
-    this.#pending = pending;
+      this.#block.set(from === 0 && to === view.length ? view : view.subarray(from, to));
+    } else for (let row = from; row < to; row++) this.#block[row - from] = values[row]!;
   }
 
   /** Sends the waiting values through the kernel; NaN and infinities among them are counted apart. */
@@ -238,51 +223,57 @@ export class NumericAccumulator {
     let count = this.#pending;
     this.#pending = 0;
     if (count === 0) return;
-    if (!this.#count(count, rowClass, 1)) {
-      this.#count(count, rowClass, -1);
+    if (!this.#sumPowers(count)) {
       count = this.#dropNonFinite(count, rowClass);
       if (count === 0) return;
       // Sums may still overflow; the values are finite now.
-      this.#count(count, rowClass, 1);
+      this.#sumPowers(count);
     }
-    this.#commit(count);
+    this.#kernel.commit(this.#layout.state);
+    this.#takeExtremes();
+    this.#count(count, this.#counters.length === 1 ? 0 : rowClass);
+    this.#rowsSinceSpill += count;
+    if (this.#rowsSinceSpill > ROWS_UNTIL_SPILL) this.#spill();
   }
 
-  /** Adds `step` per value to the bins and leaves sums and extremes in the scratch area; false when a sum is not finite. */
-  #count(count: number, rowClass: RowClass, step: 1 | -1): boolean {
-    const target = this.#records.length === 1 ? 0 : rowClass;
-    const { table, records } = this.#layout;
+  /** Leaves sums and extremes in the scratch area; false when a sum is not finite. */
+  #sumPowers(count: number): boolean {
     const { pivot } = this.#column.edges;
-    const block = this.#block;
+    const powers = this.#powers;
+    const extremes = this.#extremes;
     const whole = count - (count % LANES);
     let finite = true;
     if (whole > 0) {
-      const end = INPUT + whole * block.BYTES_PER_ELEMENT;
-      finite = this.#fold(INPUT, end, table, records[target]!, this.#low, this.#scale, pivot, step) === 1;
+      finite = this.#kernel.sumPowers(INPUT, INPUT + whole * this.#block.BYTES_PER_ELEMENT, pivot) === 1;
     } else {
-      this.#powers.fill(0);
-      this.#extremes.fill(block[0]!);
+      powers.fill(0);
+      extremes.fill(this.#block[0]!);
     }
-    return this.#countRest(whole, count, target, step) && finite;
-  }
-
-  /** The last few values of a block, one by one. */
-  #countRest(from: number, to: number, target: number, step: 1 | -1): boolean {
-    const { fine, edges } = this.#column;
-    const powers = this.#powers;
-    for (let i = from; i < to; i++) {
+    if (whole === count) return finite;
+    for (let i = whole; i < count; i++) {
       const value = this.#block[i]!;
-      const deviation = value - edges.pivot;
+      const deviation = value - pivot;
       const square = deviation * deviation;
       powers[0]! += deviation;
       powers[2]! += square;
       powers[4]! += square * deviation;
       powers[6]! += square * square;
-      this.#extremes[0] = Math.min(this.#extremes[0]!, value);
-      this.#extremes[this.#extremes.length - 1] = Math.max(this.#extremes.at(-1)!, value);
-      if (Number.isFinite(value)) this.#records[target]![counterAt(binOf(value, fine))]! += step;
+      extremes[0] = Math.min(extremes[0]!, value);
+      extremes[extremes.length - 1] = Math.max(extremes.at(-1)!, value);
     }
-    return Number.isFinite(powers[6]!);
+    return finite && Number.isFinite(powers[6]!);
+  }
+
+  #count(count: number, target: number): void {
+    const { table, edges, counters } = this.#layout;
+    const { low, scale, size } = this.#column.table;
+    const whole = Math.ceil(count / LANES) * LANES;
+    // Infinity fills the last group up; it falls into the last bin and is taken out of it again.
+    this.#block.fill(Infinity, count, whole);
+    const end = INPUT + whole * this.#block.BYTES_PER_ELEMENT;
+    this.#countBins(INPUT, end, table, size - 1, edges, counters[target]!, low, scale);
+    const spilled = this.#spilled[target]!;
+    spilled[spilled.length - 1]! -= whole - count;
   }
 
   /** Counts NaN and infinities and closes the gaps they leave. */
@@ -302,27 +293,21 @@ export class NumericAccumulator {
     return kept;
   }
 
-  #commit(count: number): void {
-    this.#kernel.commit(this.#layout.state);
+  #takeExtremes(): void {
     const extremes = this.#extremes;
     const lanes = extremes.length / 2;
     for (let lane = 0; lane < lanes; lane++) {
       this.#min = Math.min(this.#min, extremes[lane]!);
       this.#max = Math.max(this.#max, extremes[lanes + lane]!);
     }
-    this.#rowsSinceSpill += count;
-    if (this.#rowsSinceSpill > ROWS_UNTIL_SPILL) this.#spill();
   }
 
   #spill(): void {
     this.#rowsSinceSpill = 0;
-    for (const [i, records] of this.#records.entries()) {
+    for (const [i, counters] of this.#counters.entries()) {
       const total = this.#spilled[i]!;
-      for (let bin = 0; bin < total.length; bin++) {
-        const at = counterAt(bin);
-        for (let counter = 0; counter < COUNTERS; counter++) total[bin]! += records[at + counter]!;
-        records.fill(0, at, at + COUNTERS);
-      }
+      for (const [at, count] of counters.entries()) total[Math.floor(at / COUNTERS)]! += count;
+      counters.fill(0);
     }
   }
 
@@ -360,8 +345,7 @@ export class NumericAccumulator {
   }
 
   #countAt(value: number, fine: Float64Array): number {
-    const [, at] = sentinelPoint(value, this.#column.precision);
-    return fine[binOf(at, this.#column.fine)]!;
+    return fine[binOf(sentinelIn(value, this.#column.precision), this.#column.fine)]!;
   }
 
   #coarsen(fine: Float64Array): number[] {
@@ -370,11 +354,6 @@ export class NumericAccumulator {
     for (const [bin, count] of fine.entries()) counts[bins[bin]!]! += count;
     return counts;
   }
-}
-
-/** Index of a bin's first counter among the words of its records. */
-function counterAt(bin: number): number {
-  return (bin * RECORD_BYTES + COUNTERS_AT) / 4;
 }
 
 /** The four sums of a column's state: pairs of totals, then pairs of what was lost. */

@@ -3,7 +3,14 @@
  * onto a function in stack order, under their names of the text format: `f.get(a).get(b).op('i32.add').set(c)`.
  */
 import { ByteBuffer } from './bytes.ts';
-import { type Instruction, laneOpcodes, type MemoryInstruction, memoryOpcodes, opcodes } from './instructions.ts';
+import {
+  type Instruction,
+  laneLoadOpcodes,
+  laneOpcodes,
+  type MemoryInstruction,
+  memoryOpcodes,
+  opcodes,
+} from './instructions.ts';
 
 export const i32 = 0x7f;
 export const i64 = 0x7e;
@@ -84,6 +91,21 @@ export class FunctionBody {
     const [code, alignment] = memoryOpcodes[instruction];
     this.#opcode(code);
     this.#code.unsigned(alignment).unsigned(offset);
+    return this;
+  }
+
+  /** Loads one lane of the vector on the stack from the address below it plus `offset` bytes. */
+  loadLane(instruction: keyof typeof laneLoadOpcodes, offset: number, lane: number): this {
+    const [code, alignment] = laneLoadOpcodes[instruction];
+    this.#opcode(code);
+    this.#code.unsigned(alignment).unsigned(offset).byte(lane);
+    return this;
+  }
+
+  /** Four 32-bit lanes of the two vectors on the stack, which are numbered 0 to 7. */
+  shuffle32(lanes: readonly [number, number, number, number]): this {
+    const bytes = lanes.flatMap(lane => [0, 1, 2, 3].map(byte => lane * 4 + byte));
+    this.#code.byte(simdPrefix).unsigned(13).append(bytes);
     return this;
   }
 

@@ -99,6 +99,8 @@ export const opcodes = {
   'f64x2.add': 0x100 + 240,
   'f64x2.sub': 0x100 + 241,
   'f64x2.mul': 0x100 + 242,
+  'f64x2.gt': 0x100 + 74,
+  'f64x2.ge': 0x100 + 76,
   'f64x2.min': 0x100 + 244,
   'f64x2.max': 0x100 + 245,
   'f64x2.pmin': 0x100 + 246,
@@ -134,6 +136,11 @@ export const memoryOpcodes = {
 } as const;
 
 export type MemoryInstruction = keyof typeof memoryOpcodes;
+
+/** Loads of a single lane: opcode and natural alignment. */
+export const laneLoadOpcodes = {
+  'v128.load64_lane': [0x100 + 87, 3],
+} as const;
 
 /** Instructions with the number of a lane. */
 export const laneOpcodes = {

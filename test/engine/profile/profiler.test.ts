@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import type { NumericProfile, Profile } from '../../../src/domain/profile.ts';
 import { mergeProfile, mergeProfiles } from '../../../src/domain/profile-merge.ts';
-import { floorToSingle, nextDown } from '../../../src/engine/profile/floats.ts';
+import { edgeFor, floorToSingle, nextDown } from '../../../src/engine/profile/floats.ts';
 import { createProfiler, type ProfiledColumn } from '../../../src/engine/profile/profiler.ts';
 import { histogram } from '../../../src/stats/histogram.ts';
 import { createRandom } from '../../../src/stats/random.ts';
@@ -143,6 +143,29 @@ describe('the kernel', () => {
       const read = type === 'FLOAT' ? rows.map(Math.fround) : rows;
       expect(numericOf(profileBlocks([rows], { edges, type })).histogram).toEqual(histogram(read, edges));
     }
+  });
+
+  test.each(['FLOAT', 'DOUBLE'] as const)('decides for %s values on an edge and right beside it', type => {
+    const precision = type === 'FLOAT' ? 'f32' : 'f64';
+    const nextUp = (value: number): number => -edgeFor(nextDown(-value), precision);
+    const scale = fc.constantFrom(1e-40, 1e-12, 1e-3, 1, 7, 1e9, 1e30);
+    const shift = fc.constantFrom(0, -6.5, 1e-7, 1e6);
+    fc.assert(
+      fc.property(edgeList, scale, shift, (list, factor, offset) => {
+        const scaled = list.map(edge => edge * factor + offset);
+        const edges = [...new Set(type === 'FLOAT' ? scaled.map(Math.fround) : scaled)].sort((a, b) => a - b);
+        const near = edges.flatMap(edge => [edgeFor(nextDown(edge), precision), edge, nextUp(edge)]);
+        // More than one vector of values, and in no order that the kernel could profit from.
+        const rows = [...near, 0, -0, ...near.reverse(), ...near];
+        const x = numericOf(profileBlocks([rows], { edges, type, sentinels: [7, -0] }));
+        expect(x.histogram).toEqual(histogram(rows, edges));
+        expect(x.sentinels).toEqual({
+          '0': rows.filter(row => row === 0).length,
+          '7': rows.filter(row => row === 7).length,
+        });
+      }),
+      { numRuns: 100 },
+    );
   });
 
   test('sums that overflow in a whole block leave the counts right', () => {
