@@ -21,7 +21,7 @@ import { assertOutputNames, OutputColumns } from './output-columns.ts';
 import type { Numbers } from './predictions.ts';
 import { RowScorer } from './row-scorer.ts';
 import { Source } from './source.ts';
-import { identifier, literal, pathLiteral } from './sql.ts';
+import { identifier, literal, PARQUET_OPTIONS, pathLiteral } from './sql.ts';
 import { SqlFunctions } from './sql-functions.ts';
 import { keepTransformed, StreamedRows } from './stream-score.ts';
 import { outputItems, setNull, Vectors } from './vectors.ts';
@@ -29,7 +29,6 @@ import type { VerbContext } from './verbs.ts';
 
 /** DuckDB's vectors have at most this many rows. */
 const VECTOR_ROWS = 2_048;
-const PARQUET = '(FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, ROW_GROUP_SIZE 122880)';
 
 export async function scoreChunk(job: ScoreChunkJob, context: VerbContext): Promise<ChunkReceipt> {
   const started = performance.now();
@@ -118,7 +117,7 @@ class ChunkScan {
       `SELECT ${[...keys, output.sql('almanac_p', scoredAt)].join(', ')} FROM (${scored}) ` +
       `WHERE almanac_p IS NOT NULL`;
     return writeWhole(join(outputFolder, 'predictions.parquet'), async temporary => {
-      await this.#functions.run(`COPY (${select}) TO ${literal(temporary)} ${PARQUET}`);
+      await this.#functions.run(`COPY (${select}) TO ${literal(temporary)} ${PARQUET_OPTIONS}`);
       const [footer] = await this.#source.session.rows(
         `SELECT num_rows FROM parquet_file_metadata(${pathLiteral(temporary)})`,
       );
@@ -184,7 +183,7 @@ class ChunkScan {
         this.#functions.run(
           `COPY (SELECT ${[...keys, output.sql('almanac_p', this.#job.scoredAt)].join(', ')} FROM ` +
             `(SELECT *, ${name}(file_row_number) AS almanac_p FROM read_parquet(${pathLiteral(predictions.path)}, file_row_number = true))` +
-            `) TO ${literal(temporary)} ${PARQUET}`,
+            `) TO ${literal(temporary)} ${PARQUET_OPTIONS}`,
         ),
       );
       written.push({ ...file, version: scorer.version });
@@ -207,7 +206,7 @@ class ChunkScan {
         `COPY (SELECT * EXCLUDE (almanac_why), split_part(almanac_why, chr(10), 1) AS almanac_rule, ` +
           `split_part(almanac_why, chr(10), 2) AS almanac_reason FROM ` +
           `(SELECT *, almanac_why(${argumentSql}) AS almanac_why FROM (${this.#source.sql})) ` +
-          `WHERE almanac_why IS NOT NULL) TO ${literal(temporary)} ${PARQUET}`,
+          `WHERE almanac_why IS NOT NULL) TO ${literal(temporary)} ${PARQUET_OPTIONS}`,
       ),
     );
     if (file.rows !== this.#rowsQuarantined) {

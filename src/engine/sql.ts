@@ -2,6 +2,13 @@
 import { EngineFault } from './fault.ts';
 import type { FileFormat, InputRange, RowShare } from './job.ts';
 
+/**
+ * How Parquet is written. DuckDB tries a dictionary for every column until it has seen a fifth of a row group's rows differ,
+ * which costs keys and scores a fifth of the writing; two vectors of different values are enough to give up.
+ */
+export const PARQUET_OPTIONS =
+  '(FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, COMPRESSION_LEVEL 1, ROW_GROUP_SIZE 122880, DICTIONARY_SIZE_LIMIT 4096)';
+
 /** A name as an SQL identifier. */
 export function identifier(name: string): string {
   if (name.includes('\0'))

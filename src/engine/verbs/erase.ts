@@ -4,10 +4,8 @@ import { DuckDbSession } from '../duckdb.ts';
 import type { EraseJob, EraseOutput } from '../erase-job.ts';
 import { EngineFault } from '../fault.ts';
 import { writeWhole } from '../files.ts';
-import { identifier, literal, readerCall } from '../sql.ts';
+import { identifier, literal, PARQUET_OPTIONS, readerCall } from '../sql.ts';
 import type { VerbContext } from '../verbs.ts';
-
-const PARQUET = '(FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, ROW_GROUP_SIZE 122880)';
 
 export async function run(job: EraseJob, context: VerbContext): Promise<EraseOutput> {
   const session = await DuckDbSession.open({
@@ -44,7 +42,9 @@ async function eraseFrom(
   const [rows, hits] = [Number(counted?.['n']), Number(counted?.['hits'])];
   if (outputFolder === null || rows === hits) return { hits, kept: null };
   const kept = await writeWhole(join(outputFolder, `kept-${index}.parquet`), temporary =>
-    session.run(`COPY (SELECT * FROM ${relation} WHERE NOT (${isSubject})) TO ${literal(temporary)} ${PARQUET}`),
+    session.run(
+      `COPY (SELECT * FROM ${relation} WHERE NOT (${isSubject})) TO ${literal(temporary)} ${PARQUET_OPTIONS}`,
+    ),
   );
   if (kept.rows !== rows - hits) {
     throw new EngineFault(

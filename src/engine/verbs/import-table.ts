@@ -8,10 +8,9 @@ import { DuckDbSession } from '../duckdb.ts';
 import { EngineFault } from '../fault.ts';
 import { stampFiles, writeWhole } from '../files.ts';
 import type { ImportReceipt, ImportTableJob } from '../job.ts';
-import { identifier, literal, pathLiteral } from '../sql.ts';
+import { identifier, literal, PARQUET_OPTIONS, pathLiteral } from '../sql.ts';
 import type { VerbContext } from '../verbs.ts';
 
-const PARQUET = '(FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, ROW_GROUP_SIZE 122880)';
 const NULL_TEXTS = ['', 'NA', 'N/A', 'NULL', 'null'];
 
 export async function run(job: ImportTableJob, context: VerbContext): Promise<ImportReceipt> {
@@ -23,7 +22,7 @@ export async function run(job: ImportTableJob, context: VerbContext): Promise<Im
   });
   try {
     const staged = join(context.scratch, 'staged.parquet');
-    const rows = await session.run(`COPY (${await stagingSql(session, job)}) TO ${literal(staged)} ${PARQUET}`);
+    const rows = await session.run(`COPY (${await stagingSql(session, job)}) TO ${literal(staged)} ${PARQUET_OPTIONS}`);
     const reader = `read_parquet(${pathLiteral(staged)})`;
     await assertEveryRowHasPartition(session, reader, job);
     const days = await session.rows(
@@ -36,7 +35,7 @@ export async function run(job: ImportTableJob, context: VerbContext): Promise<Im
       await mkdir(folder, { recursive: true });
       const select = `SELECT * EXCLUDE (almanac_partition) FROM ${reader} WHERE almanac_partition = ${literal(partition)}`;
       const file = await writeWhole(join(folder, 'data.parquet'), temporary =>
-        session.run(`COPY (${select}) TO ${literal(temporary)} ${PARQUET}`),
+        session.run(`COPY (${select}) TO ${literal(temporary)} ${PARQUET_OPTIONS}`),
       );
       if (file.rows !== Number(n))
         throw new EngineFault('failed', `partition ${partition}: ${file.rows} of ${n} rows written`);

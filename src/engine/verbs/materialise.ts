@@ -12,11 +12,9 @@ import type { LabelSource, MaterialiseJob, RuleCount, TrainingSet } from '../job
 import { weightCountsSql, weightProblem } from '../label-weights.ts';
 import { RowRules } from '../row-rules.ts';
 import { Source } from '../source.ts';
-import { identifier, inputRelation, literal, pathLiteral, rowShareSql } from '../sql.ts';
+import { identifier, inputRelation, literal, PARQUET_OPTIONS, pathLiteral, rowShareSql } from '../sql.ts';
 import { outputItems, setNull, Vectors } from '../vectors.ts';
 import type { VerbContext } from '../verbs.ts';
-
-const PARQUET = '(FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, ROW_GROUP_SIZE 122880)';
 
 export async function run(job: MaterialiseJob, context: VerbContext): Promise<TrainingSet> {
   const pieces: Piece[] = [];
@@ -41,7 +39,7 @@ export async function run(job: MaterialiseJob, context: VerbContext): Promise<Tr
       selects.push(labels === null ? rows : await joinLabels(session, rows, labels, { partition, index }));
     }
     const file = await writeWhole(join(job.outputFolder, 'training.parquet'), temporary =>
-      session.run(`COPY (${selects.join('\nUNION ALL BY NAME\n')}) TO ${literal(temporary)} ${PARQUET}`),
+      session.run(`COPY (${selects.join('\nUNION ALL BY NAME\n')}) TO ${literal(temporary)} ${PARQUET_OPTIONS}`),
     );
     const kept = pieces.reduce((sum, piece) => sum + piece.rows, 0);
     return {
@@ -114,7 +112,7 @@ async function keepRows(
       `SELECT ${literal(partition.partition)} AS partition, * EXCLUDE (almanac_keep) FROM ` +
       `(SELECT ${columns.join(', ')}, almanac_keep(${args.sql}) AS almanac_keep FROM (${source.sql})) ` +
       `WHERE almanac_keep IS NOT NULL`;
-    const written = await session.run(`COPY (${kept}) TO ${literal(path)} ${PARQUET}`);
+    const written = await session.run(`COPY (${kept}) TO ${literal(path)} ${PARQUET_OPTIONS}`);
     await source.assertUnchanged();
     if (transform === null && rowsRead !== rows) {
       throw new EngineFault(

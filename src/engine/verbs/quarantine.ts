@@ -6,10 +6,9 @@ import { join } from 'node:path';
 import { DuckDbSession } from '../duckdb.ts';
 import { writeWhole } from '../files.ts';
 import type { QuarantineJob, QuarantineOutput } from '../quarantine-job.ts';
-import { identifier, literal, pathLiteral } from '../sql.ts';
+import { identifier, literal, PARQUET_OPTIONS, pathLiteral } from '../sql.ts';
 import type { VerbContext } from '../verbs.ts';
 
-const PARQUET = '(FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, ROW_GROUP_SIZE 122880)';
 const EXPLAINED = ['almanac_rule', 'almanac_reason'];
 
 export async function run(job: QuarantineJob, context: VerbContext): Promise<QuarantineOutput> {
@@ -28,7 +27,7 @@ export async function run(job: QuarantineJob, context: VerbContext): Promise<Qua
     const keys = job.keys.map(identifier);
     const select = `SELECT ${[...keys, ...EXPLAINED, `${row} AS almanac_row`].join(', ')} FROM (${rows})`;
     const file = await writeWhole(join(job.outputFolder, 'quarantined.parquet'), temporary =>
-      session.run(`COPY (${select}) TO ${literal(temporary)} ${PARQUET}`),
+      session.run(`COPY (${select}) TO ${literal(temporary)} ${PARQUET_OPTIONS}`),
     );
     return { file, columns: await session.describe(`SELECT * FROM read_parquet(${pathLiteral(file.path)})`) };
   } finally {

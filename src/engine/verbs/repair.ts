@@ -7,10 +7,8 @@ import { DuckDbSession } from '../duckdb.ts';
 import { EngineFault } from '../fault.ts';
 import { assertUnchanged, stampFiles, writeWhole } from '../files.ts';
 import type { RepairedInput, RepairJob, RepairOutput } from '../quarantine-job.ts';
-import { identifier, literal, pathLiteral, readerCall } from '../sql.ts';
+import { identifier, literal, PARQUET_OPTIONS, pathLiteral, readerCall } from '../sql.ts';
 import type { VerbContext } from '../verbs.ts';
-
-const PARQUET = '(FORMAT parquet, PARQUET_VERSION v2, COMPRESSION zstd, ROW_GROUP_SIZE 122880)';
 
 export async function run(job: RepairJob, context: VerbContext): Promise<RepairOutput> {
   const stamps = await stampFiles([...job.inputs, ...job.repairs].map(({ path }) => path));
@@ -80,7 +78,7 @@ async function applyRepair(session: DuckDbSession, round: Round): Promise<Repair
     const file = await writeWhole(join(job.outputFolder, `repaired-${number}-${index}.parquet`), temporary =>
       session.run(
         `COPY (SELECT ${select.join(', ')} FROM (SELECT *, row_number() OVER () AS almanac_number FROM ${relation}) f ` +
-          `LEFT JOIN ${fixes} r ON ${on} ORDER BY f.almanac_number) TO ${literal(temporary)} ${PARQUET}`,
+          `LEFT JOIN ${fixes} r ON ${on} ORDER BY f.almanac_number) TO ${literal(temporary)} ${PARQUET_OPTIONS}`,
       ),
     );
     const [count] = await session.rows(`SELECT count(*) AS n FROM ${relation}`);
