@@ -1,7 +1,7 @@
 /** SQL of the facts about leakage; each statement answers one row of counts. */
 import { type Contract, type ContractColumn, featureColumns } from '../domain/contract.ts';
 import type { QueryJob, QueryResult } from '../engine/job.ts';
-import { identifier, literal } from '../engine/sql.ts';
+import { identifier } from '../engine/sql.ts';
 
 /** Runs these statements, each over the files of its tables. */
 export interface Queries {
@@ -76,48 +76,6 @@ export function windowEndsSql(relation: string, ends: readonly string[], time: s
     ];
   });
   return `SELECT ${['count(*)', ...items].join(', ')} FROM ${relation}`;
-}
-
-/**
- * For each column its index, which of `past`, `present` and `future`, rows of either class, and the AUC of that value alone
- * for the label. `future` is the value of the same key's next partition; `present` is compared on the same rows.
- */
-export function leadLagSql(input: {
-  readonly columns: readonly string[];
-  readonly keys: readonly string[];
-  readonly label: { readonly column: string; readonly positive: string | null };
-  /** Predicate over the keys, so that all rows of a key are looked at or none. */
-  readonly sample: string;
-}): string {
-  const { columns, keys, label, sample } = input;
-  const text = `CAST(${identifier(label.column)} AS VARCHAR)`;
-  const positive = literal(label.positive ?? '1');
-  const isPositive = `(${text} = ${positive} OR coalesce(TRY_CAST(${text} AS DOUBLE) = TRY_CAST(${positive} AS DOUBLE), FALSE))`;
-  const values = columns.flatMap((name, index) => {
-    const value = `TRY_CAST(${identifier(name)} AS DOUBLE)`;
-    return [
-      `${value} AS present_${index}`,
-      `lag(${value}) OVER w AS past_${index}`,
-      `lead(${value}) OVER w AS future_${index}`,
-    ];
-  });
-  const rows = columns.flatMap((_, index) => {
-    const of = (which: string, where: string) =>
-      `SELECT ${index} AS i, '${which}' AS which, y, ${which}_${index} AS v FROM paired WHERE ${where}`;
-    const both = `isfinite(present_${index}) AND isfinite(future_${index})`;
-    return [of('present', both), of('future', both), of('past', `isfinite(past_${index})`)];
-  });
-  return (
-    `WITH paired AS (SELECT ${isPositive} AS y, ${values.join(', ')} FROM training ` +
-    `WHERE ${identifier(label.column)} IS NOT NULL AND ${sample} ` +
-    `WINDOW w AS (PARTITION BY ${keys.map(identifier).join(', ')} ORDER BY partition)), ` +
-    `long AS (${rows.join(' UNION ALL ')}), ` +
-    `grouped AS (SELECT i, which, v, count(*) FILTER (y) AS p, count(*) FILTER (NOT y) AS n FROM long GROUP BY i, which, v), ` +
-    `ranked AS (SELECT *, sum(n) OVER (PARTITION BY i, which ORDER BY v) - n AS below FROM grouped) ` +
-    `SELECT i, which, CAST(sum(p) AS BIGINT), CAST(sum(n) AS BIGINT), ` +
-    `CAST(sum(p * (below + n / 2.0)) AS DOUBLE) / nullif(CAST(sum(p) AS DOUBLE) * CAST(sum(n) AS DOUBLE), 0) ` +
-    `FROM ranked GROUP BY i, which ORDER BY i, which`
-  );
 }
 
 /** Sums taken in another order may differ in their last digits. */

@@ -6,9 +6,10 @@ import {
   type LateAggregation,
   type LeadLag,
   planTimeSplit,
+  type SquaredAssociation,
 } from '../checks/leakage-suspicion.ts';
 import { checkResult } from '../checks/result.ts';
-import { featureColumns } from '../domain/contract.ts';
+import { type Contract, featureColumns } from '../domain/contract.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import type { CheckResult } from '../domain/evidence.ts';
 import { predictionTimeOf } from '../domain/prediction-time.ts';
@@ -16,7 +17,8 @@ import { addDays, isDate } from '../domain/time.ts';
 import type { LabelledPartition, QueryJob } from '../engine/job.ts';
 import { rowShareSql } from '../engine/sql.ts';
 import { probeParameters } from '../trainers/learner.ts';
-import { leadLagSql, type Queries, windowEndsSql } from './leakage-sql.ts';
+import { type LeadLagKind, leadLagAssociationSql, leadLagAucSql } from './lead-lag-sql.ts';
+import { type Queries, windowEndsSql } from './leakage-sql.ts';
 import type { Work } from './long.ts';
 import type { Services } from './services.ts';
 
@@ -80,44 +82,92 @@ export async function randomSplitChecks(
 /** T7 */
 export async function leadLagChecks({ definition, training, ask }: TrainingRows): Promise<readonly CheckResult[]> {
   const { contract, data, task, train } = definition;
-  if (task !== 'binary') return checkLeadLag(contract, { reason: `an AUC is of binary tasks, this one is ${task}` });
   if (contract.keys.length === 0) return checkLeadLag(contract, { reason: 'rows have no keys to follow' });
-  const columns = featureColumns(contract)
-    .filter(({ type }) => type === 'float' || type === 'double' || type === 'int' || type === 'bool')
-    .map(({ name }) => name);
   const tables = { training: [training] };
   const [[rows] = []] = (await ask.one('SELECT count(*) FROM training', tables)).rows;
   const share = Math.min(1, leadLagRowsMax / Math.max(1, Number(rows)));
   const sample = share === 1 ? 'TRUE' : rowShareSql({ side: 'holdout', share, seed: train.seed }, contract.keys);
   const label = { column: data.labels?.column ?? '', positive: data.labels?.positive ?? null };
   const found: Record<string, LeadLag> = {};
-  for (let from = 0; from < columns.length; from += columnsAtOnce) {
-    const batch = columns.slice(from, from + columnsAtOnce);
-    const sql = leadLagSql({ columns: batch, keys: contract.keys, label, sample });
-    Object.assign(found, leadLagOf(batch, (await ask.one(sql, tables)).rows));
+  for (const kind of ['number', 'category'] as const) {
+    const columns = namesOf(contract, kind);
+    for (let from = 0; from < columns.length; from += columnsAtOnce) {
+      const query = { columns: columns.slice(from, from + columnsAtOnce), keys: contract.keys, label, sample };
+      const isAuc = kind === 'number' && task === 'binary';
+      const of: LeadLagKind = `${kind} of ${task === 'regression' ? 'values' : 'classes'}`;
+      const { rows: answers } = await ask.one(isAuc ? leadLagAucSql(query) : leadLagAssociationSql(query, of), tables);
+      Object.assign(found, isAuc ? aucsOf(query.columns, answers) : associationsOf(query.columns, answers, of));
+    }
   }
-  if (Object.values(found).every(({ positives, negatives }) => positives + negatives === 0)) {
+  if (
+    Object.values(found).every(one =>
+      'measure' in one ? one.present === null : one.present === null && one.positives + one.negatives === 0,
+    )
+  ) {
     return checkLeadLag(contract, { reason: 'no key occurs on more than one date' });
   }
   return checkLeadLag(contract, found);
 }
 
-function leadLagOf(columns: readonly string[], rows: readonly (readonly unknown[])[]): Record<string, LeadLag> {
-  const cell = (index: number, which: string) => rows.find(([i, name]) => Number(i) === index && name === which);
+const typesOf: Readonly<Record<'number' | 'category', readonly string[]>> = {
+  number: ['float', 'double', 'int', 'bool'],
+  category: ['category', 'text'],
+};
+
+function namesOf(contract: Contract, kind: 'number' | 'category'): readonly string[] {
+  return featureColumns(contract)
+    .filter(({ type }) => typesOf[kind].includes(type))
+    .map(({ name }) => name);
+}
+
+type Answers = readonly (readonly unknown[])[];
+
+function answerOf(answers: Answers, index: number, which: string): readonly unknown[] | undefined {
+  return answers.find(([i, name]) => Number(i) === index && name === which);
+}
+
+function aucsOf(columns: readonly string[], answers: Answers): Record<string, LeadLag> {
   const aucOf = (row: readonly unknown[] | undefined) => (row === undefined || row[4] === null ? null : Number(row[4]));
   return Object.fromEntries(
     columns.map((name, index) => {
-      const present = cell(index, 'present');
+      const present = answerOf(answers, index, 'present');
       return [
         name,
         {
-          past: aucOf(cell(index, 'past')),
+          past: aucOf(answerOf(answers, index, 'past')),
           present: aucOf(present),
-          future: aucOf(cell(index, 'future')),
+          future: aucOf(answerOf(answers, index, 'future')),
           positives: Number(present?.[2] ?? 0),
           negatives: Number(present?.[3] ?? 0),
         },
       ];
+    }),
+  );
+}
+
+const measures = {
+  'number of values': 'rank correlation',
+  'number of classes': 'correlation ratio',
+  'category of values': 'correlation ratio',
+  'category of classes': "Cramér's V",
+} as const;
+
+function associationsOf(columns: readonly string[], answers: Answers, kind: LeadLagKind): Record<string, LeadLag> {
+  const association = (row: readonly unknown[] | undefined): SquaredAssociation | null => {
+    if (row === undefined) return null;
+    const [, , rows, squared, values, labels, outside] = row;
+    return {
+      squared: squared === null ? null : Number(squared),
+      rows: Number(rows),
+      values: Number(values),
+      labels: Number(labels),
+      outside: Number(outside),
+    };
+  };
+  return Object.fromEntries(
+    columns.map((name, index) => {
+      const at = (which: string) => association(answerOf(answers, index, which));
+      return [name, { measure: measures[kind], past: at('past'), present: at('present'), future: at('future') }];
     }),
   );
 }

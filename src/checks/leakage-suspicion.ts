@@ -4,6 +4,7 @@
  */
 import { type Contract, featureColumns } from '../domain/contract.ts';
 import type { CheckResult } from '../domain/evidence.ts';
+import { correctedAssociation } from '../stats/association.ts';
 import { checkResult, type Finding, judgeColumns, judgeTable, percent, plain } from './result.ts';
 
 /** T6: a small model on a random split and on a time split of the same rows, with as many rows on either side of both. */
@@ -18,8 +19,11 @@ export interface SplitQuality {
   readonly testRows: number;
 }
 
-/** T7: AUCs of one feature alone, over rows of keys that occur again on a later date. */
-export interface LeadLag {
+/** T7: how well one feature alone tells the label, over rows of keys that occur again on a later date. */
+export type LeadLag = LeadLagAuc | LeadLagAssociation;
+
+/** Numbers against two classes: AUCs. */
+export interface LeadLagAuc {
   /** Of the value of the previous date; null where no key has one. */
   readonly past: number | null;
   /** Of the value of the date itself and of the next one, on the same rows; null with one class. */
@@ -27,6 +31,25 @@ export interface LeadLag {
   readonly future: number | null;
   readonly positives: number;
   readonly negatives: number;
+}
+
+/** Anything else: what is compared, and its squared association with the label; null where no key has such a value. */
+export interface LeadLagAssociation {
+  readonly measure: 'rank correlation' | 'correlation ratio' | "Cramér's V";
+  readonly past: SquaredAssociation | null;
+  readonly present: SquaredAssociation | null;
+  readonly future: SquaredAssociation | null;
+}
+
+export interface SquaredAssociation {
+  /** ρ², η² or φ² of the rows; null for a constant. */
+  readonly squared: number | null;
+  readonly rows: number;
+  /** Groups of the values and of the labels; 1 where they are ranked. */
+  readonly values: number;
+  readonly labels: number;
+  /** Rows outside the largest class. */
+  readonly outside: number;
 }
 
 /** T8: rows whose declared window ends after their prediction time; `unknown` have no end. */
@@ -79,7 +102,7 @@ function judgeSplits(splits: SplitQualities | NotLookedAt): Finding {
   };
 }
 
-/** `leakage_lead_lag` of each feature that has an order: a suspicion, so it warns at most. */
+/** `leakage_lead_lag` of each number and category: a suspicion, so it warns at most. */
 export function checkLeadLag(
   contract: Contract,
   leadLag: Readonly<Record<string, LeadLag>> | NotLookedAt,
@@ -89,36 +112,105 @@ export function checkLeadLag(
   }
   return judgeColumns('leakage_lead_lag', featureColumns(contract), ({ name }) => {
     const found = leadLag[name];
-    if (found === undefined) return { status: 'not_applicable', reason: `T7: the values of ${name} have no order` };
-    const { past, present, future, positives, negatives } = found;
-    const rows = positives + negatives;
-    if (present === null || future === null || Math.min(positives, negatives) < classRowsMin) {
-      const reason = `T7: ${name}: ${positives} positives and ${negatives} negatives have a later value; ${classRowsMin} of each are needed`;
-      return { status: 'insufficient', rows, reason };
-    }
-    // A feature may point either way; what counts is how well it tells the classes apart.
-    const [before, now, later] = [past ?? 0.5, present, future].map(auc => Math.max(auc, 1 - auc)) as [
-      number,
-      number,
-      number,
-    ];
-    // Of two independent AUCs without any signal; values of one key are alike, so it is more than enough.
-    const noise = deviations * Math.sqrt((rows + 1) / (6 * positives * negatives));
-    const limit = Math.max(leadLagMax, noise);
-    const isLate = later - now > limit;
-    const earlier = past === null ? '' : `, the previous one ${plain(before)}`;
-    return {
-      status: isLate ? 'warn' : 'pass',
-      value: later - now,
-      limit,
-      limitSource: noise > leadLagMax ? 'noise floor' : 'material floor',
-      rows,
-      details: { past, present, future },
-      reason:
-        `T7: alone, the value of ${name} has an AUC of ${plain(now)}, that of the key's next date ${plain(later)}${earlier}` +
-        `${isLate ? `: ${name} follows the outcome, so a value read a little late would give it away` : ''}`,
-    };
+    if (found === undefined) return { status: 'not_applicable', reason: `T7: ${name} is neither number nor category` };
+    return 'measure' in found ? judgeAssociation(name, found) : judgeAuc(name, found);
   });
+}
+
+function judgeAuc(name: string, { past, present, future, positives, negatives }: LeadLagAuc): Finding {
+  const rows = positives + negatives;
+  if (present === null || future === null || Math.min(positives, negatives) < classRowsMin) {
+    const reason = `T7: ${name}: ${positives} positives and ${negatives} negatives have a later value; ${classRowsMin} of each are needed`;
+    return { status: 'insufficient', rows, reason };
+  }
+  // A feature may point either way; what counts is how well it tells the classes apart.
+  const power = (auc: number) => Math.max(auc, 1 - auc);
+  return judgeStrengths(name, {
+    measure: 'an AUC',
+    past: past === null ? null : power(past),
+    present: power(present),
+    future: power(future),
+    rows,
+    material: leadLagMax,
+    // Of two independent AUCs without any signal; values of one key are alike, so it is more than enough.
+    noise: deviations * Math.sqrt((rows + 1) / (6 * positives * negatives)),
+    details: { past, present, future },
+  });
+}
+
+function judgeAssociation(name: string, { measure, past, present, future }: LeadLagAssociation): Finding {
+  const rows = present?.rows ?? 0;
+  const [before, now, later] = [strengthOf(past), strengthOf(present), strengthOf(future)];
+  const enough = present !== null && rows >= 2 * classRowsMin && present.outside >= classRowsMin;
+  if (!enough || now === null || later === null || future === null) {
+    const reason = `T7: ${name}: ${rows} rows have a later value, ${present?.outside ?? 0} of them outside the largest class; ${2 * classRowsMin} and ${classRowsMin} are needed, and values and labels that vary`;
+    return { status: 'insufficient', rows, reason };
+  }
+  return judgeStrengths(name, {
+    measure: `a ${measure}`,
+    past: before,
+    present: now,
+    future: later,
+    rows,
+    // An AUC runs from a half to one, a strength from nought to one.
+    material: 2 * leadLagMax,
+    noise: Math.max(noiseOf(present), noiseOf(future)),
+    details: { measure, past: before, present: now, future: later },
+  });
+}
+
+function strengthOf(found: SquaredAssociation | null): number | null {
+  if (found === null || found.squared === null) return null;
+  return correctedAssociation({ ...found, squared: found.squared, ...shapeOf(found) }).value;
+}
+
+/** Degrees of freedom, and the largest square, of ranks and groups on either side. */
+function shapeOf({ values, labels }: SquaredAssociation): { readonly degrees: number; readonly most: number } {
+  if (values === 1 && labels === 1) return { degrees: 1, most: 1 };
+  if (values === 1 || labels === 1) return { degrees: Math.max(values, labels) - 1, most: 1 };
+  return { degrees: (values - 1) * (labels - 1), most: Math.min(values, labels) - 1 };
+}
+
+/**
+ * What chance may do to the difference of two strengths. Without any signal n times the square is χ² with a variance of
+ * 2 df; with some the strengths themselves vary by at most 1/√n.
+ */
+function noiseOf(found: SquaredAssociation): number {
+  const { degrees, most } = shapeOf(found);
+  const { rows } = found;
+  const left = most - degrees / (rows - 1);
+  const withoutSignal = Math.sqrt((deviations * Math.sqrt(2) * Math.sqrt(2 * degrees)) / (rows * left));
+  return Math.max(withoutSignal, deviations * Math.sqrt(2 / rows));
+}
+
+function judgeStrengths(
+  name: string,
+  found: {
+    readonly measure: string;
+    readonly past: number | null;
+    readonly present: number;
+    readonly future: number;
+    readonly rows: number;
+    readonly material: number;
+    readonly noise: number;
+    readonly details: Record<string, unknown>;
+  },
+): Finding {
+  const { measure, past, present, future, rows, material, noise, details } = found;
+  const limit = Math.max(material, noise);
+  const isLate = future - present > limit;
+  const earlier = past === null ? '' : `, the previous one ${plain(past)}`;
+  return {
+    status: isLate ? 'warn' : 'pass',
+    value: future - present,
+    limit,
+    limitSource: noise > material ? 'noise floor' : 'material floor',
+    rows,
+    details,
+    reason:
+      `T7: alone, the value of ${name} has ${measure} of ${plain(present)}, that of the key's next date ${plain(future)}${earlier}` +
+      `${isLate ? `: ${name} follows the outcome, so a value read a little late would give it away` : ''}`,
+  };
 }
 
 /** `leakage_aggregation` of each column that declares a window: a proof, and it blocks. */

@@ -62,6 +62,26 @@ export function correlationRatio(categories: Categories, numbers: Numbers): Meas
   return measured(Math.min(1, Math.sqrt(between / total)));
 }
 
+/**
+ * Strength of an association in [0, 1] from its square on rows (φ², η² or ρ²), without what chance gives it: the square of two
+ * unrelated columns is df/(n − 1) on average (Bergsma 2013 for φ², ε² for η²). `most` is the largest square there can be.
+ */
+export function correctedAssociation(found: {
+  readonly squared: number;
+  readonly degrees: number;
+  readonly most: number;
+  readonly rows: number;
+}): Measured {
+  const { squared, degrees, most, rows } = found;
+  if (rows < 2) return undefinedBecause('fewer than two rows');
+  if (!(degrees > 0 && most > 0)) return undefinedBecause('one of the columns is constant');
+  const chance = degrees / (rows - 1);
+  // What is left of the range is taken as a whole: a column that always fits has a strength of 1.
+  const left = most - chance;
+  if (left <= 0) return undefinedBecause('as many groups as rows');
+  return measured(Math.sqrt(Math.min(1, Math.max(0, (squared - chance) / left))));
+}
+
 /** Mutual information of a binary label and a binned column, in nats, from label-conditional counts. */
 export function mutualInformation(positives: Numbers, negatives: Numbers): Measured {
   const problem = lengthMismatch(positives, negatives, 'the two histograms');

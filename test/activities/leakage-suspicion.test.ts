@@ -7,6 +7,8 @@ import { aggregationChecks, leadLagChecks, randomSplitChecks } from '../../src/a
 import { readDefinition } from '../../src/config/model-definition.ts';
 import type { ModelDefinition } from '../../src/domain/definition.ts';
 import { EnginePool } from '../../src/engine/pool.ts';
+import { correctedAssociation, correlationRatio } from '../../src/stats/association.ts';
+import { spearman } from '../../src/stats/rank.ts';
 import { Bench } from '../engine/support/fixtures.ts';
 
 const signal = new AbortController().signal;
@@ -140,6 +142,96 @@ describe('T7', () => {
     const select = `SELECT partition, id, CASE id % 4 WHEN 0 THEN NULL WHEN 1 THEN 'nan'::DOUBLE ELSE x END AS x, luck AS z, id % 2 AS y FROM (${days})`;
     const [check] = await judge('holes', select);
     expect(check?.rows).toBe(19 * 200);
+  });
+
+  /** `y` follows `x` of its day, and a little luck; `z` follows the `y` of the day before, `n` nothing. */
+  const world = (y: string, z: string, n: string) =>
+    `SELECT partition, id, x, ${z} AS z, ${n} AS n, y FROM (SELECT *, lag(y, 1) OVER (PARTITION BY id ORDER BY partition) AS before
+      FROM (SELECT *, ${y} AS y FROM (${days})))`;
+  const numbers = [...features, '{ name: n, type: double }'];
+  const categories = ['{ name: x, type: double }', '{ name: z, type: category }', '{ name: n, type: category }'];
+  const threeClasses = `CASE WHEN x + luck < 0.7 THEN 'low' WHEN x + luck < 1.3 THEN 'middle' ELSE 'high' END`;
+  const noise = `CASE WHEN hash(id, d, 9) % 7 = 0 THEN NULL ELSE 'k' || hash(id, d, 8) % 12 END`;
+  test.each<[string, string, readonly string[], string, string]>([
+    [
+      'numbers of a regression',
+      'regression',
+      numbers,
+      world('x + luck', 'before + luck / 2', 'hash(id, d, 8) % 100'),
+      'rank correlation',
+    ],
+    [
+      'numbers of several classes',
+      'multiclass',
+      numbers,
+      world(
+        threeClasses,
+        `CASE before WHEN 'low' THEN 0 WHEN 'middle' THEN 1 ELSE 2 END + luck`,
+        'hash(id, d, 8) % 100',
+      ),
+      'correlation ratio',
+    ],
+    [
+      'categories of a regression',
+      'regression',
+      categories,
+      world('x + luck', `'b' || round(3 * before)`, noise),
+      'correlation ratio',
+    ],
+    [
+      'categories of several classes',
+      'multiclass',
+      categories,
+      world(threeClasses, `before || round(luck)`, noise),
+      "Cramér's V",
+    ],
+    [
+      'categories of two classes, where one is filled in late',
+      'binary',
+      categories,
+      world('CAST(luck < x AS INTEGER)', `CASE WHEN before = 1 AND luck < 0.8 THEN NULL ELSE 'open' END`, noise),
+      "Cramér's V",
+    ],
+  ])(
+    '%s: what follows the outcome is suspected, what is honest or noise is not',
+    async (name, task, columns, select, measure) => {
+      const checks = await judge(`kinds-${name.replaceAll(/[ ,]/g, '-')}`, select, define(columns, { task }));
+      expect(checks.map(({ column, status }) => [column, status])).toEqual([
+        ['x', 'pass'],
+        ['z', 'warn'],
+        ['n', 'pass'],
+      ]);
+      const [honest, follower, luck] = checks;
+      expect(follower?.details).toMatchObject({ measure });
+      expect(follower?.value).toBeGreaterThan(0.3);
+      // The first day has no outcome before it: NULL is no number, but a category.
+      expect(follower?.rows).toBe((select.includes('before + ') ? 18 : 19) * 400);
+      expect(Math.abs(luck?.value ?? 1)).toBeLessThan(0.05);
+      expect(honest?.value).toBeLessThan(0);
+    },
+  );
+
+  test('the squares that DuckDB counts are those of their definitions', async () => {
+    const select = `SELECT partition, id, 'b' || round(3 * luck * x) AS z, round(20 * luck * x) AS n, round(9 * luck) AS y FROM (${days})`;
+    const [number, category] = await judge(
+      'by-hand',
+      select,
+      define(['{ name: n, type: double }', '{ name: z, type: category }'], { task: 'regression' }),
+    );
+    const last = `lead(partition) OVER (PARTITION BY id ORDER BY partition) IS NULL`;
+    const rows = await bench.sql(
+      `SELECT n, z, y, rank() OVER (ORDER BY y) + count(*) OVER (PARTITION BY y) / 2.0 AS r FROM (SELECT *, ${last} AS last FROM (${select})) WHERE NOT last`,
+    );
+    const column = (name: string) => Float64Array.from(rows, row => Number(row[name]));
+    const groups = rows.map(({ z }) => String(z));
+    const strength = (squared: number, degrees: number) =>
+      correctedAssociation({ squared, degrees, most: 1, rows: rows.length }).value ?? -1;
+    expect(number?.details['present']).toBeCloseTo(
+      strength((spearman(column('n'), column('y')).value ?? 0) ** 2, 1),
+      9,
+    );
+    const eta = correlationRatio(groups, column('r')).value ?? 0;
+    expect(category?.details['present']).toBeCloseTo(strength(eta ** 2, new Set(groups).size - 1), 9);
   });
 
   test('keys that occur once have no later date', async () => {

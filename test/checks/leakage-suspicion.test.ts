@@ -4,8 +4,10 @@ import {
   checkAggregations,
   checkLeadLag,
   checkRandomSplit,
-  type LeadLag,
+  type LeadLagAssociation,
+  type LeadLagAuc,
   planTimeSplit,
+  type SquaredAssociation,
 } from '../../src/checks/leakage-suspicion.ts';
 import { foldVerdict } from '../../src/domain/evidence.ts';
 import { addDays } from '../../src/domain/time.ts';
@@ -56,9 +58,9 @@ describe('T6: a random split against a later period', () => {
 
 describe('T7: a feature of a later date', () => {
   const contract = contractOf([numericColumn('income')]);
-  const usual: LeadLag = { past: 0.64, present: 0.65, future: 0.66, positives: 2_000, negatives: 8_000 };
-  const judge = (changes: Partial<LeadLag>) => checkLeadLag(contract, { income: { ...usual, ...changes } })[0];
-  test.each<[string, Partial<LeadLag>, string, RegExp]>([
+  const usual: LeadLagAuc = { past: 0.64, present: 0.65, future: 0.66, positives: 2_000, negatives: 8_000 };
+  const judge = (changes: Partial<LeadLagAuc>) => checkLeadLag(contract, { income: { ...usual, ...changes } })[0];
+  test.each<[string, Partial<LeadLagAuc>, string, RegExp]>([
     [
       'tells as much as today',
       {},
@@ -89,8 +91,50 @@ describe('T7: a feature of a later date', () => {
     expect(check?.reason).toMatch(reason);
   });
 
-  test('categories have no order, and a suspicion blocks nothing', () => {
-    const both = contractOf([numericColumn('income'), numericColumn('channel', { type: 'category' })]);
+  const cells = (squared: number | null, changes: Partial<SquaredAssociation> = {}): SquaredAssociation => ({
+    squared,
+    rows: 10_000,
+    values: 4,
+    labels: 2,
+    outside: 2_000,
+    ...changes,
+  });
+  test.each<[string, Partial<LeadLagAssociation>, string, RegExp]>([
+    ['tells as much as today', {}, 'pass', /alone, the value of income has a Cramér's V of 0\.19\d*, that of/],
+    ['tells much more', { future: cells(0.25) }, 'warn', /next date 0\.4998, .*income follows the outcome/],
+    ['tells less', { future: cells(0) }, 'pass', /next date 0,/],
+    [
+      'tells more among few rows',
+      { present: cells(0.04, { rows: 200, outside: 80 }), future: cells(0.16, { rows: 200, outside: 80 }) },
+      'pass',
+      /next date 0\.38/,
+    ],
+    [
+      'has many categories, which find something in any label',
+      { present: cells(0.09, { values: 900 }), future: cells(0.105, { values: 900 }) },
+      'pass',
+      /0\.1\d+/,
+    ],
+    ['has few of another class', { present: cells(0.04, { outside: 20 }) }, 'insufficient', /20 of them outside/],
+    ['has one category', { present: cells(0, { values: 1, labels: 1 }), future: null }, 'insufficient', /10000 rows/],
+    ['is another one in every row', { present: cells(1, { values: 10_000 }) }, 'insufficient', /vary/],
+    ['does not return', { present: null, future: null }, 'insufficient', /0 rows have a later value/],
+    ['is a number and constant', { present: cells(null, { values: 1, labels: 3 }) }, 'insufficient', /vary/],
+  ])('of another kind that %s', (_, changes, status, reason) => {
+    const given: LeadLagAssociation = {
+      measure: "Cramér's V",
+      past: cells(0.04),
+      present: cells(0.04),
+      future: cells(0.04),
+      ...changes,
+    };
+    const [check] = checkLeadLag(contract, { income: given });
+    expect(check?.status, check?.reason).toBe(status);
+    expect(check?.reason).toMatch(reason);
+  });
+
+  test('dates are neither, and a suspicion blocks nothing', () => {
+    const both = contractOf([numericColumn('income'), numericColumn('since', { type: 'date' })]);
     const checks = checkLeadLag(both, { income: { ...usual, future: 0.95 } });
     expect(checks.map(({ status }) => status)).toEqual(['warn', 'not_applicable']);
     expect(foldVerdict(checks)).toBe('warn');
