@@ -101,9 +101,13 @@ function prepare(column: NumericColumn): PreparedColumn {
   const { edges, sentinels } = column.edges;
   const { precision } = column;
   const coarse = edges.map(edge => edgeFor(edge, precision));
-  const wanted = new Set([...coarse, ...sentinels.map(value => sentinelIn(value, precision))].filter(Number.isFinite));
-  // From above, so that of two neighbours v⁻ and v, which a point bin of the baseline has, the lower one is found covered.
-  for (const edge of [...wanted].sort((a, b) => b - a)) if (wanted.has(edge)) wanted.delete(below(edge, precision));
+  const counted = new Set(sentinels.map(value => sentinelIn(value, precision)));
+  const wanted = new Set([...coarse, ...counted].filter(Number.isFinite));
+  // A point bin of the baseline has two edges, v⁻ and v. Found from above, v alone stands for both, unless v⁻ is counted too.
+  for (const edge of [...wanted].sort((a, b) => b - a)) {
+    const neighbour = below(edge, precision);
+    if (wanted.has(edge) && !counted.has(neighbour)) wanted.delete(neighbour);
+  }
   const points = [...wanted].sort((a, b) => a - b);
   const fine = points.flatMap(point => [below(point, precision), point]);
   return { ...column, coarse, points, fine, table: chooseLookupTable(points, precision) };

@@ -164,7 +164,7 @@ describe('the kernel', () => {
           '7': rows.filter(row => row === 7).length,
         });
       }),
-      { numRuns: 100 },
+      { numRuns: 200 },
     );
   });
 
@@ -203,6 +203,12 @@ describe('the kernel', () => {
     const x = numericOf(profileBlocks([[-1, 0, 999, -1, 5, 998]], { edges: [0, 10], sentinels: [-1, 999] }));
     expect(x.sentinels).toEqual({ '-1': 2, '999': 1 });
     expect(x.histogram).toEqual([3, 1, 2]);
+  });
+
+  test('a sentinel right below an edge is counted alone', () => {
+    const x = numericOf(profileBlocks([[-5e-324, 0, 0, 5e-324, 1]], { edges: [0, 5e-324], sentinels: [0] }));
+    expect(x.sentinels).toEqual({ '0': 2 });
+    expect(x.histogram).toEqual([3, 1, 1]);
   });
 });
 
