@@ -1,5 +1,5 @@
 /** The shape of `models/<name>.yaml`: every key, what it may hold, and its default. */
-import { z } from 'zod';
+import * as z from 'zod';
 import type { AlertSpecification } from '../domain/alert.ts';
 import { defaultMultivariatePolicy, defaultSkewPolicy, type RetrainTrigger } from '../domain/definition.ts';
 import { section } from './yaml-file.ts';

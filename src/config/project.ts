@@ -1,7 +1,7 @@
 /** A project: a folder with `almanac.yaml`, `models/<name>.yaml` and its state in `.almanac/`. */
 import { existsSync } from 'node:fs';
 import { isAbsolute, join, resolve } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 import { days } from './definition-schema.ts';
 import { type Environment, readEnvironment } from './environment.ts';
 import { ConfigurationError, readYamlFile, section } from './yaml-file.ts';

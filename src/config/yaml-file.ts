@@ -1,7 +1,7 @@
 /** Reads a YAML file against a schema; every error names file, line and column, and the nearest known key. */
 import { readFileSync } from 'node:fs';
 import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
-import { z } from 'zod';
+import * as z from 'zod';
 import { unknownName } from '../domain/nearest.ts';
 
 /** What is wrong with a file of the project; the message holds one line per problem. */

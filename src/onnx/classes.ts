@@ -1,5 +1,5 @@
 /** The class names of a classifier, in the order of its probabilities: exporters leave them in different places. */
-import { z } from 'zod';
+import * as z from 'zod';
 import {
   TensorProto_DataType as DataType,
   type GraphProto,

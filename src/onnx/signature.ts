@@ -2,7 +2,7 @@
  * Infers a model's signature: which columns feed its inputs, and what its outputs mean. A model of ours says so itself in its
  * metadata; for any other the names and shapes of the graph decide, and what they leave open is an error, not a guess.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 import { nearest } from '../domain/nearest.ts';
 import type { InputColumn, InputTensor, OutputTensor, Signature, TensorType } from '../domain/signature.ts';
 import { signatureKey } from './build.ts';

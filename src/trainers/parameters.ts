@@ -1,5 +1,5 @@
 /** Trainer parameters come from a model definition: unknown names and values out of range are refused by name. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { unknownName } from '../domain/nearest.ts';
 import { type ParameterDoc, relativeWeights, type Table, TrainingDataError, type TrainingTask } from './trainer.ts';
 

@@ -1,5 +1,5 @@
 /** Parameters of the `gbdt` trainer, as they stand in a model definition. */
-import { z } from 'zod';
+import * as z from 'zod';
 import { classWeights } from '../parameters.ts';
 
 export const gbdtParameters = z.object({

@@ -3,7 +3,7 @@
  * standardised and categories one-hot encoded inside the model; both are folded into the exported graph.
  */
 import { setImmediate as nextTurn } from 'node:timers/promises';
-import { z } from 'zod';
+import * as z from 'zod';
 import { finishScores } from '../activation.ts';
 import { classWeights, describeParameters, parseParameters, rowWeights } from '../parameters.ts';
 import {
