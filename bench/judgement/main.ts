@@ -8,6 +8,7 @@
  *   - what the profile adds to scoring, drift of ready profiles, and a table of 1,000 columns.
  */
 import type { BenchOptions, BenchResult, Ratio } from '../main.ts';
+import { wantedParts } from '../parts.ts';
 import { compileChildren, runChild } from './children.ts';
 import { type Cost, median } from './cost.ts';
 import { CACHE, type Data, FEATURES, FILES, prepareRows, prepareWide, ROWS_PER_FILE } from './data.ts';
@@ -42,14 +43,20 @@ export async function run(options: BenchOptions): Promise<BenchResult & { peakRs
     if ('reason' in peer) report.notes.push(`no comparison: ${peer.reason}`);
     else peers[name] = peer;
   }
-  await compareKernels(data, peers, report, options.log);
-  await compareProcesses(data, peers, report, options);
-  await measureAlone(data, report, options);
+  for (const part of wantedParts(Object.keys(PARTS), options)) await PARTS[part]!(data, peers, report, options);
   return { bench: 'judgement', rounds: ROUNDS, ...report };
 }
 
+type Part = (data: Data, peers: Peers, report: Report, options: BenchOptions) => Promise<void>;
+
+const PARTS: Readonly<Record<string, Part>> = {
+  kernels: compareKernels,
+  processes: compareProcesses,
+  alone: measureAlone,
+};
+
 /** (a) the numba script's figures, (b) the full record on frozen edges; both with the shipped code. */
-async function compareKernels(data: Data, peers: Peers, report: Report, log: BenchOptions['log']): Promise<void> {
+async function compareKernels(data: Data, peers: Peers, report: Report, { log }: BenchOptions): Promise<void> {
   const [numba, equal, full]: [number[], number[], number[]] = [[], [], []];
   for (let round = 1; round <= ROUNDS; round++) {
     // In turn, so that a slow minute hits all three.
@@ -165,7 +172,7 @@ async function judge(data: Data, args: readonly string[], report: Report): Promi
 }
 
 /** What no peer does: figures against limits. */
-async function measureAlone(data: Data, report: Report, { full, log }: BenchOptions): Promise<void> {
+async function measureAlone(data: Data, _peers: Peers, report: Report, { full, log }: BenchOptions): Promise<void> {
   const drift = timeDrift(1000);
   report.notes.push(`drift of 1,000 columns: the first call of a process takes ${drift.firstMs.toFixed(0)} ms`);
   report.ratios.push(ratio('drift of two profiles of 1,000 columns, 100 ms / ours', drift.cpuMs, 100, 1, 'CPU ms'));

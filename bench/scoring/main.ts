@@ -8,6 +8,7 @@ import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 import { HEAP_FLAGS } from '../../src/engine/engine-child.ts';
 import type { BenchOptions, BenchResult, Ratio } from '../main.ts';
+import { wantedParts } from '../parts.ts';
 import { runBucket } from './bucket.ts';
 import { FILES, generateRows, repeatRows } from './data.ts';
 import { denseModel, namedModel, noModel, treeModel } from './models.ts';
@@ -42,7 +43,7 @@ const MODELS = {
 } as const;
 
 export async function run(options: BenchOptions): Promise<BenchResult> {
-  const wanted = wantedParts(options);
+  const wanted = wantedParts(Object.keys(PARTS), options, ['slow-peers']);
   await mkdir(WORK, { recursive: true });
   await buildOurs(options.log);
   const rows = options.full ? 10_000_000 : 4_000_000;
@@ -68,16 +69,6 @@ const PARTS: Readonly<Record<string, (bench: Bench) => Promise<void>>> = {
   bucket,
   'slow-peers': slowPeers,
 };
-
-/** Peers that need many minutes are asked for by name or with `--full`. */
-function wantedParts({ full, parts }: BenchOptions): readonly string[] {
-  const unknown = parts.filter(name => !(name in PARTS));
-  if (unknown.length > 0) {
-    throw new Error(`no part ${unknown.join(', ')} of the scoring bench; its parts: ${Object.keys(PARTS).join(', ')}`);
-  }
-  if (parts.length > 0) return parts;
-  return Object.keys(PARTS).filter(name => full || name !== 'slow-peers');
-}
 
 async function writeModels(): Promise<Bench['models']> {
   const paths: Partial<Record<keyof typeof MODELS, string>> = {};
