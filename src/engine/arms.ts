@@ -52,21 +52,17 @@ export function armSql(served: readonly ModelToScore[], keys: readonly string[])
   return `CASE ${cases.join(' ')} ELSE 0 END`;
 }
 
-export interface RowTarget {
-  readonly arm: number;
-  readonly from: number;
-  readonly to: number;
-  readonly items: Numbers;
-  readonly only?: (row: number) => boolean;
-}
-
-/** Rows with class index and arm behind the model's numbers. */
-export function writeRows(values: Numbers, scorer: Scorer, output: OutputColumns, target: RowTarget): void {
+/** Rows with class index and arm behind the model's numbers: number `n` of `values` goes to row `rowOf(n)` of `items`. */
+export function writeRows(
+  values: Numbers,
+  scorer: Scorer,
+  output: OutputColumns,
+  target: { readonly arm: number; readonly items: Numbers; readonly rowOf: (n: number) => number },
+): void {
   const { width } = scorer;
-  for (let row = target.from; row < target.to; row++) {
-    if (target.only?.(row) === false) continue;
-    const source = (row - target.from) * width;
-    let out = row * output.width;
+  for (let n = 0; n * width < values.length; n++) {
+    const source = n * width;
+    let out = target.rowOf(n) * output.width;
     for (let column = 0; column < width; column++) target.items[out++] = values[source + column]!;
     if (output.hasClass) target.items[out++] = classOf(scorer.signature, values, source);
     if (output.hasArm) target.items[out] = target.arm;

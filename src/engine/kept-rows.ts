@@ -49,7 +49,7 @@ export class KeptRows {
       );
     }
     if (output.width === output.values) items.set(values);
-    else writeRows(values, this.#scorer, output, { arm: 0, from: 0, to: vectors.rows, items });
+    else writeRows(values, this.#scorer, output, { arm: 0, items, rowOf: n => n });
     vector.flush();
   }
 }

@@ -13,11 +13,12 @@ import type { ModelToScore, ScoreChunkJob } from './job.ts';
 import { KeptRows } from './kept-rows.ts';
 import type { ScorerFolders } from './loaded-model.ts';
 import type { OutputColumns } from './output-columns.ts';
+import { PickedRows, positionsOf } from './picked-rows.ts';
 import type { Numbers } from './predictions.ts';
 import { RowRules } from './row-rules.ts';
 import { loadScorer, type Scorer } from './scorer.ts';
 import type { Source } from './source.ts';
-import type { Vectors } from './vectors.ts';
+import type { NumberArray, RowVectors, Vectors } from './vectors.ts';
 
 export interface Shadow {
   readonly scorer: Scorer;
@@ -131,29 +132,44 @@ export class RowScorer {
   }
 
   #serve(output: OutputColumns, batch: Batch): void {
+    if (output.hasArm) {
+      const arms = batch.vectors.numbers(this.#armArgument);
+      for (const [arm, scorer] of this.#served.entries()) this.#serveArm(output, batch, { arm, scorer, arms });
+      return;
+    }
     const { vectors, from, to, items } = batch;
     const champion = this.#served[0]!;
     const values = champion.score(vectors, from, to);
     assertNumbers(values, champion, batch, this.#args);
     if (this.profile !== null) summarize(values, output.values, this.#scores.subarray(from, to));
-    if (output.width === output.values) {
-      items.set(values, from * output.width);
-      return;
-    }
-    writeRows(values, champion, output, { arm: 0, from, to, items });
-    if (!output.hasArm) return;
-    const arms = vectors.numbers(this.#armArgument);
-    for (let arm = 1; arm < this.#served.length; arm++) {
-      const scorer = this.#served[arm]!;
-      const others = scorer.score(vectors, from, to);
-      assertNumbers(others, scorer, batch, this.#args);
-      writeRows(others, scorer, output, { arm, from, to, items, only: row => arms[row] === arm });
-    }
+    if (output.width === output.values) items.set(values, from * output.width);
+    else writeRows(values, champion, output, { arm: 0, items, rowOf: n => from + n });
+  }
+
+  /** An arm scores its own rows and no others. */
+  #serveArm(
+    output: OutputColumns,
+    { vectors, from, to, items, quarantined }: Batch,
+    { arm, scorer, arms }: { readonly arm: number; readonly scorer: Scorer; readonly arms: NumberArray },
+  ): void {
+    const picked = Int32Array.from(range(from, to).filter(row => arms[row] === arm));
+    // A model that answers in its own time was offered all rows, and gives all of its answers.
+    const all = scorer.queue === undefined ? null : scorer.score(vectors, from, to);
+    if (picked.length === 0) return;
+    const rows = new PickedRows(vectors, picked);
+    const values = all === null ? scorer.score(rows, 0, rows.rows) : pickRows(all, scorer.width, picked, from);
+    const dropped = positionsOf(quarantined, picked);
+    assertNumbers(values, scorer, { vectors: rows, from: 0, quarantined: dropped }, this.#args);
+    writeRows(values, scorer, output, { arm, items, rowOf: n => picked[n]! });
+    if (this.profile === null) return;
+    const scores = new Float32Array(picked.length);
+    summarize(values, output.values, scores);
+    for (let n = 0; n < picked.length; n++) this.#scores[picked[n]!] = scores[n]!;
   }
 }
 
 interface Rows {
-  readonly vectors: Vectors;
+  readonly vectors: RowVectors;
   readonly from: number;
   readonly quarantined: Int32Array;
 }
@@ -161,6 +177,20 @@ interface Rows {
 interface Batch extends Rows {
   readonly to: number;
   readonly items: Numbers;
+}
+
+function range(from: number, to: number): readonly number[] {
+  return Array.from({ length: to - from }, (_, n) => from + n);
+}
+
+/** The values of the picked rows, of which the first could be row `from`. */
+function pickRows(values: Numbers, width: number, picked: Int32Array, from: number): Numbers {
+  const found = values.slice(0, picked.length * width);
+  for (let n = 0; n < picked.length; n++) {
+    const source = (picked[n]! - from) * width;
+    for (let column = 0; column < width; column++) found[n * width + column] = values[source + column]!;
+  }
+  return found;
 }
 
 function summarize(values: Numbers, width: number, into: Float32Array): void {
@@ -200,7 +230,7 @@ function assertNumbers(values: Numbers, scorer: Scorer, rows: Rows, args: Argume
   }
 }
 
-function isMissing(vectors: Vectors, argument: number, row: number): boolean {
+function isMissing(vectors: RowVectors, argument: number, row: number): boolean {
   return vectors.nullRows(argument).includes(row) || Number.isNaN(vectors.numbers(argument)[row]);
 }
 

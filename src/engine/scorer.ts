@@ -10,7 +10,7 @@ import type { OnnxSession, OnnxTensor } from './onnx-session.ts';
 import { type Numbers, predictionOutput, predictionsOf, predictionWidth } from './predictions.ts';
 import { type FilledTensor, TensorFiller } from './tensors.ts';
 import { compareOnInput, describe, INPUT_GATE_ROWS, type LoadedTrees, treeFeatures } from './tree-scorer.ts';
-import type { Vectors } from './vectors.ts';
+import type { RowVectors } from './vectors.ts';
 
 export interface Scorer {
   readonly version: number;
@@ -18,7 +18,7 @@ export interface Scorer {
   /** Numbers per row: 1 (probability of the positive class), one per class, or one per target. */
   readonly width: number;
   /** Predictions of the rows [from, to), row after row; valid until the next call. */
-  score(vectors: Vectors, from: number, to: number): Numbers;
+  score(vectors: RowVectors, from: number, to: number): Numbers;
   /** Set when the model answers in its own time: rows are offered here first, and `score` gives the answers in order. */
   readonly queue?: BatchQueue;
   used(): ScorerUsed;

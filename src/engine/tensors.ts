@@ -8,7 +8,7 @@ import type { InputColumn, InputTensor, Signature, TensorType } from '../domain/
 import type { ArgumentList } from './arguments.ts';
 import { EngineFault } from './fault.ts';
 import type { TensorData } from './onnx-session.ts';
-import type { Vectors } from './vectors.ts';
+import type { RowVectors } from './vectors.ts';
 
 /** `columns`: all values of the first column, then of the second, …; `rows`: row after row. */
 export type Layout = 'columns' | 'rows';
@@ -28,7 +28,7 @@ export interface TensorForm {
   readonly texts: readonly string[] | null;
 }
 
-type Filler = (vectors: Vectors, from: number, to: number, target: TensorData, offset: number) => void;
+type Filler = (vectors: RowVectors, from: number, to: number, target: TensorData, offset: number) => void;
 type NumberTarget = Float32Array | Float64Array;
 
 /** Fills the tensors of one model, again and again, into the same buffers. */
@@ -41,13 +41,13 @@ export class TensorFiller {
   }
 
   /** Tensors of the rows [from, to) of a vector. The data is valid until the next call. */
-  fill(vectors: Vectors, from: number, to: number): readonly FilledTensor[] {
+  fill(vectors: RowVectors, from: number, to: number): readonly FilledTensor[] {
     return this.#tensors.map(plan => plan.fill(vectors, from, to));
   }
 }
 
 interface TensorPlan {
-  fill(vectors: Vectors, from: number, to: number): FilledTensor;
+  fill(vectors: RowVectors, from: number, to: number): FilledTensor;
 }
 
 function planTensor(
@@ -250,7 +250,7 @@ function wholeNumber(tensor: InputTensor, input: InputColumn, rule: ContractColu
   if (input.kind === 'string') throw wrongKind(tensor, input);
   const argument = args.integer(input.column, tensor.type === 'int64' ? 64 : 32);
   const replacement = rule?.nulls.as === 'default' ? Number(rule.nulls.default) : null;
-  const rowsOfNull = (vectors: Vectors, from: number, to: number) => {
+  const rowsOfNull = (vectors: RowVectors, from: number, to: number) => {
     const rows = vectors.nullRows(argument).filter(row => row >= from && row < to);
     // Rows that go to quarantine pass through here too; any integer does for them, their prediction is dropped.
     if (rows.length > 0 && replacement === null && rule?.nulls.as !== 'quarantine')

@@ -48,7 +48,18 @@ const PLAIN: ReadonlyMap<number, ItemArray> = new Map<number, ItemArray>([
 
 const NONE = new Int32Array(0);
 
-export class Vectors {
+/** Rows of several columns, which are named by their position. */
+export interface RowVectors {
+  readonly rows: number;
+  numbers(column: number): NumberArray;
+  bigints(column: number): BigInt64Array;
+  /** A text, or null. Slow (0.4 µs): codes of an ENUM are the way for many rows. */
+  text(column: number, row: number): string | null;
+  /** Rows whose value is NULL, ascending. */
+  nullRows(column: number): Int32Array;
+}
+
+export class Vectors implements RowVectors {
   readonly #chunk: DuckDBDataChunk;
   readonly #types: readonly DuckDBType[] | null;
   readonly #vectors: (DuckDBVector | undefined)[];
@@ -77,13 +88,12 @@ export class Vectors {
     return this.#itemsOf(column) as BigInt64Array;
   }
 
-  /** A text, or null. Slow (0.4 µs): codes of an ENUM are the way for many rows. */
   text(column: number, row: number): string | null {
     const item = this.#vector(column).getItem(row);
     return item === null ? null : String(item);
   }
 
-  /** Rows whose value is NULL, ascending. Model and profile both ask, and asking DuckDB costs as much as 200 values. */
+  /** Model and profile both ask, and asking DuckDB costs as much as 200 values. */
   nullRows(column: number): Int32Array {
     const known = this.#nullRows[column];
     if (known !== undefined) return known;

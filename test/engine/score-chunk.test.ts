@@ -150,6 +150,41 @@ test('a canary serves its share of keys, always the same ones', async () => {
   }
 });
 
+test('each arm scores its own rows and no others: their scores, NULLs and quarantine are those of the version alone', async () => {
+  const other = await bench.model('arm.onnx', logisticModel([-0.5, 3], 1));
+  const select = `SELECT i AS id, CASE WHEN i % 3 > 0 THEN (i % 7)::FLOAT END AS a,
+    CASE WHEN i % 10 > 0 THEN (i % 5)::FLOAT / 2 END AS b FROM range(5000) t(i)`;
+  const nulls = contractOf([
+    column('a', { nulls: { maxShare: 1, as: 'default', default: 4 } }),
+    column('b', { nulls: { maxShare: 1, as: 'quarantine', default: null } }),
+  ]);
+  const baseline = { schema: 'baseline/1', columns: {}, score: [0.25, 0.5, 0.75], number: 1, reason: 'test' };
+  await writeFile(bench.path('score-baseline.json'), JSON.stringify(baseline));
+  const alone = async (name: string, onnx: string) => {
+    const receipt = await score(name, select, 5_000, { contract: nulls, models: [champion(onnx, signature)] });
+    return new Map((await bench.read(receipt.predictions!.path)).map(row => [row['id'], row['score']]));
+  };
+  const scores = { champion: await alone('arm-1', logistic), canary: await alone('arm-2', other) };
+  const shared = await score('arms', select, 5_000, {
+    contract: nulls,
+    baseline: bench.path('score-baseline.json'),
+    models: [
+      champion(logistic, signature),
+      { ...champion(other, signature, 2), part: { kind: 'share', arm: 'canary', share: 0.3, salt: 's' } },
+    ],
+  });
+  expect(shared).toMatchObject({ rowsScored: 4_500, rowsQuarantined: 500 });
+  const rows = await bench.read(shared.predictions!.path);
+  for (const { id, arm, score: served } of rows) {
+    if (arm !== 'champion' && arm !== 'canary') throw new Error(`row ${id} has arm ${arm}`);
+    expect(served).toBe(scores[arm].get(id));
+  }
+  expect(new Set(rows.map(row => row['arm'])).size).toBe(2);
+  const { score: profiled } = JSON.parse(await readFile(shared.profile!, 'utf8')) as Profile;
+  const below = (bound: number) => rows.filter(row => Number(row['score']) <= bound).length;
+  expect(profiled?.unlabelled.slice(0, 2)).toEqual([below(0.25), below(0.5) - below(0.25)]);
+});
+
 test('several classes get one score each and the most probable as prediction', async () => {
   const onnx = await bench.model('softmax.onnx', softmaxModel(2, [1, 0, -1, 0, 1, 0], [0, 0, 0]));
   const classes = ['red', 'green', 'blue'];
