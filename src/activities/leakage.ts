@@ -186,8 +186,8 @@ async function splitChecks(
   );
   const sql = duplicatesSql(contract, data.labels?.column ?? '');
   const found = await ask.one(sql, { training: [training], held_out: [held.file.path] });
-  const [trainRows, testRows, sharedKeys, sharedEntities, duplicatesInTrain, testRowsInTrain, conflictingLabels] =
-    counts(found.rows[0] ?? []);
+  const count = (at: number) => Number(found.rows[0]?.[at] ?? 0);
+  const [trainRows, testRows] = [count(0), count(1)];
   const { train: learned, holdout } = input.snapshot;
   const isDated = isDate(learned.to) && isDate(holdout.from);
   const checks = checkSplit({
@@ -197,23 +197,17 @@ async function splitChecks(
     purgeDays: train.purgeDays ?? 0,
     testRows,
     overlappingRows: holdout.from <= learned.to ? testRows : 0,
-    sharedKeys,
-    sharedEntities,
-    duplicatesInTrain,
-    testRowsInTrain,
-    conflictingLabels,
+    sharedKeys: count(2),
+    sharedEntities: count(3),
+    duplicatesInTrain: count(4),
+    testRowsInTrain: count(5),
+    conflictingLabels: count(6),
+    heldOut: train.holdoutShare === null ? 'by time' : 'by hash',
     trainRows,
   });
   // Rows held out by the hash of their keys are of the same days on purpose, and partitions that are no dates have no gap.
   const hasDays = train.holdoutShare === null && isDated;
   return checks.filter(({ check }) => hasDays || (check !== 'split_gap' && check !== 'split_overlap'));
-}
-
-type SplitCounts = readonly [number, number, number, number, number, number, number];
-
-function counts(row: readonly unknown[]): SplitCounts {
-  const at = (index: number) => Number(row[index] ?? 0);
-  return [at(0), at(1), at(2), at(3), at(4), at(5), at(6)];
 }
 
 async function labelChecks(

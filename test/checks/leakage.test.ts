@@ -42,6 +42,7 @@ test('a split without the label horizon between its sides fails', () => {
     overlappingRows: 0,
     sharedKeys: 0,
     sharedEntities: 5,
+    heldOut: 'by hash' as const,
     duplicatesInTrain: 0,
     testRowsInTrain: 0,
     conflictingLabels: 0,

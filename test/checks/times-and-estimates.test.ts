@@ -106,6 +106,7 @@ describe('the split', () => {
     overlappingRows: 0,
     sharedKeys: 0,
     sharedEntities: 0,
+    heldOut: 'by time',
     duplicatesInTrain: 0,
     testRowsInTrain: 0,
     conflictingLabels: 0,
@@ -117,9 +118,25 @@ describe('the split', () => {
     ['a gap shorter than the horizon', { testMinPrediction: '2026-01-12' }, 'split_gap', 'fail'],
     ['rows before the last training row', { overlappingRows: 3 }, 'split_overlap', 'fail'],
     ['keys on both sides', { sharedKeys: 1 }, 'shared_keys', 'fail'],
-    ['entities on both sides', { sharedEntities: 50 }, 'shared_entities', 'warn'],
   ] as const)('%s', (_, changes, check, status) => {
     expect(checkSplit({ ...apart, ...changes }).find(one => one.check === check)?.status).toBe(status);
+  });
+  test.each<[string, Partial<SplitFacts>, string, RegExp]>([
+    [
+      'the same customers every day',
+      { sharedEntities: 150 },
+      'not_applicable',
+      /^150 of 200 .*predicted again in prod/,
+    ],
+    ['some, held out by row', { sharedEntities: 1, heldOut: 'by hash' }, 'warn', /^1 of 200 .*hold out days/],
+    ['none', {}, 'pass', /^0 of 200 test rows belong to an entity that is in training$/],
+    ['none, held out by row', { heldOut: 'by hash' }, 'pass', /^0 of 200/],
+  ])('entities on both sides: %s', (_, changes, status, reason) => {
+    const checks = checkSplit({ ...apart, ...changes });
+    const check = checks.find(one => one.check === 'shared_entities');
+    expect(check).toMatchObject({ status, weight: 'advisory', reason: expect.stringMatching(reason) });
+    // It neither blocks nor passes anything.
+    expect(foldVerdict(checks)).toBe(status === 'warn' ? 'warn' : 'pass');
   });
 });
 

@@ -10,6 +10,7 @@ import { openAlmanac, type RunningAlmanac } from '../../src/cli/up.ts';
 import type { Project } from '../../src/config/project.ts';
 import type { CheckResult } from '../../src/domain/evidence.ts';
 import { workflowId } from '../../src/domain/ids.ts';
+import { addDays } from '../../src/domain/time.ts';
 import type { TrainResult } from '../../src/workflows/inputs.ts';
 import { catalogOf, makeLateProject, makeWorld, model, start } from '../support/late-project.ts';
 
@@ -120,4 +121,22 @@ test('rows that became known too late block the training as well', limits, async
       /T8: the 30 days that logins_30d is made of end at loaded_at, in 1000 rows .* 49 hours/,
     ),
   });
+});
+
+test('customers who return every day are no leak over time; their categories are followed too', limits, async () => {
+  for (const table of ['features', 'labels', 'balances']) {
+    for (let day = 0; day < 40; day++) {
+      const path = join(project.folder, `data/${table}/date=${addDays('2025-01-01', day)}/data_0.parquet`);
+      await rewrite(path, '* REPLACE (row_number() OVER () AS customer_id)');
+    }
+  }
+  const { checks } = await train('2025-02-08');
+  expect(found(checks, 'shared_entities')).toMatchObject({
+    status: 'not_applicable',
+    value: 1,
+    reason: expect.stringContaining('who returns is predicted again in production'),
+  });
+  const followed = checks.filter(({ check }) => check === 'leakage_lead_lag');
+  expect(followed.map(({ column, status }) => [column, status])).toContainEqual(['channel', 'pass']);
+  expect(followed.find(({ column }) => column === 'channel')?.details['measure']).toBe("Cramér's V");
 });
