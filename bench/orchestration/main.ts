@@ -1,4 +1,7 @@
-/** What a durable step costs: 40 in a row, 1,000 at once, and from the trigger to the first activity. */
+/**
+ * What a durable step costs: 40 in a row, 1,000 at once, and from the trigger to the first activity. And what a small scoring
+ * job costs, workflow and commit included.
+ */
 import { randomUUID } from 'node:crypto';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -9,6 +12,8 @@ import { DefaultLogger, NativeConnection, Runtime, Worker } from '@temporalio/wo
 import { readEnvironment } from '../../src/config/environment.ts';
 import { openTemporal } from '../../src/dev/temporal-server.ts';
 import type { BenchOptions, BenchResult, Ratio } from '../main.ts';
+import { wantedParts } from '../parts.ts';
+import { timeSmallChunks } from './small-chunk.ts';
 
 const queue = 'bench';
 const rounds = 5;
@@ -16,10 +21,41 @@ const steps = 40;
 const parallel = 1000;
 /** Published or measured by others on like machines: Airflow 1.2 s and Prefect 6.2 s to start, 2.9 s and 122 ms a step. */
 const peers = { stepMs: 122, triggerMs: 1200, parallelMs: 12_000 };
-const limits = { stepMs: 15, triggerMs: 100, parallelMs: 6_000 };
+const limits = { stepMs: 15, triggerMs: 100, parallelMs: 6_000, smallJobMs: 1_000 };
+
+type Measured = Pick<BenchResult, 'ratios'> & { readonly notes: readonly string[] };
+
+const PARTS: Readonly<Record<string, (options: BenchOptions) => Promise<Measured>>> = {
+  steps: lightSteps,
+  'small-job': smallJob,
+};
 
 export async function run(options: BenchOptions): Promise<BenchResult> {
   Runtime.install({ logger: new DefaultLogger('WARN') });
+  const ratios: Ratio[] = [];
+  const notes: string[] = [];
+  for (const part of wantedParts(Object.keys(PARTS), options)) {
+    const measured = await PARTS[part]!(options);
+    ratios.push(...measured.ratios);
+    notes.push(...measured.notes);
+  }
+  return { bench: 'orchestration', rounds, ratios, notes };
+}
+
+async function smallJob({ log }: BenchOptions): Promise<Measured> {
+  const jobs = await timeSmallChunks(log);
+  const ms = median(jobs);
+  const { smallJobMs } = limits;
+  const name = 'a scoring job of one small chunk, workflow and commit included, against its limit';
+  return {
+    ratios: [
+      { name, ours: ms, peer: smallJobMs, ratio: smallJobMs / ms, wanted: 1, met: ms <= smallJobMs, unit: 'ms' },
+    ],
+    notes: [`scoring jobs of 1,000 rows: ${Math.min(...jobs).toFixed(0)} to ${Math.max(...jobs).toFixed(0)} ms`],
+  };
+}
+
+async function lightSteps(options: BenchOptions): Promise<Measured> {
   const { path, cacheFolder } = readEnvironment();
   const stateFolder = await mkdtemp(join(tmpdir(), 'almanac-bench-'));
   const find = { path, cacheFolder, log: options.log };
@@ -57,8 +93,6 @@ export async function run(options: BenchOptions): Promise<BenchResult> {
         options.log(`round ${round + 1} of ${rounds}: ${rows.at(-1)?.toFixed(1)} ms a step`);
       }
       return {
-        bench: 'orchestration',
-        rounds,
         ratios: [
           ratio('one light step, of 40 in a row', median(rows), limits.stepMs, peers.stepMs),
           ratio('1,000 light steps at once', median(fans), limits.parallelMs, peers.parallelMs),
