@@ -1,5 +1,5 @@
 /** Neighbours and roundings of floating-point numbers; bins are (low, high], so edges need the number just below. */
-import type { Precision } from './kernel.ts';
+import type { Precision } from './count-bins.ts';
 
 const bits = new BigInt64Array(1);
 const double = new Float64Array(bits.buffer);

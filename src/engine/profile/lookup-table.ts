@@ -1,6 +1,6 @@
 /** The kernel's lookup table for one column: from a cell to its edge and to the first bin that may hold the value. */
 import { binOf } from '../../stats/histogram.ts';
-import { BIN_BYTES, CELL_BYTES, type Precision, type Search, WALK_FLAG } from './kernel.ts';
+import { BIN_BYTES, CELL_BYTES, type Precision, type Search, WALK_FLAG } from './count-bins.ts';
 
 export interface LookupTable {
   readonly low: number;

@@ -4,20 +4,23 @@
  */
 import type { NumericEdges, NumericProfile } from '../../domain/profile.ts';
 import { binOf } from '../../stats/histogram.ts';
+import { BIN_BYTES, CELL_BYTES, COUNTERS, LANES, type Precision } from './count-bins.ts';
 import { edgeFor, nextDown } from './floats.ts';
 import {
-  BIN_BYTES,
-  CELL_BYTES,
-  COUNTERS,
-  type CountBins,
+  COLUMN_BYTES,
   createKernel,
+  EDGES_AT,
   EXTREMES_AT,
+  type Fold,
   type Kernel,
-  LANES,
-  type Precision,
+  LAST_CELL_AT,
+  LOST_AT,
+  LOW_AT,
+  PIVOT_AT,
+  SCALE_AT,
   SCRATCH_BYTES,
-  STATE_BYTES,
   SUMS_AT,
+  TABLE_AT,
 } from './kernel.ts';
 import { chooseLookupTable, coarseBins, type LookupTable, writeLookupTable } from './lookup-table.ts';
 import { widen } from './widen.ts';
@@ -37,11 +40,11 @@ const ROWS_UNTIL_SPILL = 2 ** 30;
 export const ROW_CLASSES = ['unlabelled', 'negative', 'positive'] as const;
 export type RowClass = 0 | 1 | 2;
 
-/** Addresses of a column's lookup table, its edges, its sums, and per row class the counters of its bins. */
+/** Addresses of a column, its lookup table and its edges, and per row class of the counters of its bins. */
 interface Layout {
+  readonly column: number;
   readonly table: number;
   readonly edges: number;
-  readonly state: number;
   readonly counters: readonly number[];
 }
 
@@ -67,16 +70,16 @@ export class NumericAccumulators {
     };
     const layouts = prepared.map(
       ({ table, precision, points, fine }): Layout => ({
+        column: reserve(COLUMN_BYTES),
         table: reserve(table.size * CELL_BYTES[precision]),
         edges: reserve((points.length + 1) * 8),
-        state: reserve(STATE_BYTES),
         counters: Array.from({ length: classes }, () => reserve((fine.length + 1) * BIN_BYTES)),
       }),
     );
     this.#memory = new WebAssembly.Memory({ initial: Math.ceil(next / 65_536) });
     const kernels = {
-      f32: createKernel('f32', this.#memory, { scratch: SCRATCH, toAddresses: BLOCK_BYTES / 2 }),
-      f64: createKernel('f64', this.#memory, { scratch: SCRATCH, toAddresses: BLOCK_BYTES }),
+      f32: createKernel('f32', this.#memory, { input: INPUT, toAddresses: BLOCK_BYTES / 2, scratch: SCRATCH }),
+      f64: createKernel('f64', this.#memory, { input: INPUT, toAddresses: BLOCK_BYTES, scratch: SCRATCH }),
     };
     this.#columns = prepared.map(
       (column, i) => new NumericAccumulator(column, layouts[i]!, this.#memory, kernels[column.precision]),
@@ -126,14 +129,14 @@ export class NumericAccumulator {
   readonly #column: PreparedColumn;
   readonly #layout: Layout;
   readonly #kernel: Kernel;
-  readonly #countBins: CountBins;
+  readonly #fold: Fold;
   readonly #block: Float32Array | Float64Array;
   /** Rows of NULLs in the block, where addresses stand later. */
   readonly #gaps: Int32Array;
-  /** The scratch area: sums of four powers in pairs, and minima followed by maxima. */
-  readonly #powers: Float64Array;
-  readonly #extremes: Float32Array | Float64Array;
-  readonly #state: Float64Array;
+  /** Four sums as pairs, then what they lost. */
+  readonly #sums: Float64Array;
+  readonly #minima: Float32Array | Float64Array;
+  readonly #maxima: Float32Array | Float64Array;
   readonly #counters: readonly Uint32Array[];
   readonly #spilled: readonly Float64Array[];
   /** Values in the input block that wait for the kernel. */
@@ -145,8 +148,6 @@ export class NumericAccumulator {
   #negativeInfinity = 0;
   /** NULL and NaN per row class: the last entry of the label-conditional histograms. */
   readonly #missing = [0, 0, 0];
-  #min = Infinity;
-  #max = -Infinity;
   #rows = 0;
 
   constructor(column: PreparedColumn, layout: Layout, memory: WebAssembly.Memory, kernel: Kernel) {
@@ -156,14 +157,22 @@ export class NumericAccumulator {
     const single = column.precision === 'f32';
     const Floats = single ? Float32Array : Float64Array;
     const { buffer } = memory;
-    this.#countBins = kernel.countBins[column.table.search];
+    this.#fold = kernel.fold[column.table.search];
     writeLookupTable(column.table, column.points, column.precision, { buffer, address: layout.table });
     new Floats(buffer, layout.edges, column.points.length + 1).set([...column.points, Number.NaN]);
     this.#block = new Floats(buffer, INPUT, BLOCK_ROWS);
     this.#gaps = new Int32Array(buffer, GAPS, BLOCK_ROWS);
-    this.#powers = new Float64Array(buffer, SCRATCH + SUMS_AT, 8);
-    this.#extremes = new Floats(buffer, SCRATCH + EXTREMES_AT, single ? 8 : 4);
-    this.#state = new Float64Array(buffer, layout.state, STATE_BYTES / 8);
+    const { low, scale, size } = column.table;
+    const numbers = new DataView(buffer, layout.column, COLUMN_BYTES);
+    numbers.setFloat64(PIVOT_AT, column.edges.pivot, true);
+    numbers.setFloat64(LOW_AT, low, true);
+    numbers.setFloat64(SCALE_AT, scale, true);
+    numbers.setUint32(TABLE_AT, layout.table, true);
+    numbers.setUint32(EDGES_AT, layout.edges, true);
+    numbers.setUint32(LAST_CELL_AT, size - 1, true);
+    this.#sums = new Float64Array(buffer, layout.column + SUMS_AT, (LOST_AT - SUMS_AT) / 4);
+    this.#minima = new Floats(buffer, layout.column + EXTREMES_AT, single ? 4 : 2).fill(Infinity);
+    this.#maxima = new Floats(buffer, layout.column + EXTREMES_AT + 16, single ? 4 : 2).fill(-Infinity);
     const bins = column.fine.length + 1;
     this.#counters = layout.counters.map(address => new Uint32Array(buffer, address, bins * COUNTERS));
     this.#spilled = layout.counters.map(() => new Float64Array(bins));
@@ -227,57 +236,19 @@ export class NumericAccumulator {
     let count = this.#pending;
     this.#pending = 0;
     if (count === 0) return;
-    if (!this.#sumPowers(count)) {
+    const { column, counters } = this.#layout;
+    const target = counters.length === 1 ? 0 : rowClass;
+    const rowBytes = this.#block.BYTES_PER_ELEMENT;
+    if (this.#fold(column, INPUT + count * rowBytes, counters[target]!, 0) === 0) {
       count = this.#dropNonFinite(count, rowClass);
       if (count === 0) return;
       // Sums may still overflow; the values are finite now.
-      this.#sumPowers(count);
+      this.#fold(column, INPUT + count * rowBytes, counters[target]!, 1);
     }
-    this.#kernel.commit(this.#layout.state);
-    this.#takeExtremes();
-    this.#count(count, this.#counters.length === 1 ? 0 : rowClass);
+    const spilled = this.#spilled[target]!;
+    spilled[spilled.length - 1]! -= (LANES - (count % LANES)) % LANES;
     this.#rowsSinceSpill += count;
     if (this.#rowsSinceSpill > ROWS_UNTIL_SPILL) this.#spill();
-  }
-
-  /** Leaves sums and extremes in the scratch area; false when a sum is not finite. */
-  #sumPowers(count: number): boolean {
-    const { pivot } = this.#column.edges;
-    const powers = this.#powers;
-    const extremes = this.#extremes;
-    const whole = count - (count % LANES);
-    let finite = true;
-    if (whole > 0) {
-      finite = this.#kernel.sumPowers(INPUT, INPUT + whole * this.#block.BYTES_PER_ELEMENT, pivot) === 1;
-    } else {
-      powers.fill(0);
-      extremes.fill(this.#block[0]!);
-    }
-    if (whole === count) return finite;
-    for (let i = whole; i < count; i++) {
-      const value = this.#block[i]!;
-      const deviation = value - pivot;
-      const square = deviation * deviation;
-      powers[0]! += deviation;
-      powers[2]! += square;
-      powers[4]! += square * deviation;
-      powers[6]! += square * square;
-      extremes[0] = Math.min(extremes[0]!, value);
-      extremes[extremes.length - 1] = Math.max(extremes.at(-1)!, value);
-    }
-    return finite && Number.isFinite(powers[6]!);
-  }
-
-  #count(count: number, target: number): void {
-    const { table, edges, counters } = this.#layout;
-    const { low, scale, size } = this.#column.table;
-    const whole = Math.ceil(count / LANES) * LANES;
-    // Infinity fills the last group up; it falls into the last bin and is taken out of it again.
-    this.#block.fill(Infinity, count, whole);
-    const end = INPUT + whole * this.#block.BYTES_PER_ELEMENT;
-    this.#countBins(INPUT, end, table, size - 1, edges, counters[target]!, low, scale);
-    const spilled = this.#spilled[target]!;
-    spilled[spilled.length - 1]! -= whole - count;
   }
 
   /** Counts NaN and infinities and closes the gaps they leave. */
@@ -297,15 +268,6 @@ export class NumericAccumulator {
     return kept;
   }
 
-  #takeExtremes(): void {
-    const extremes = this.#extremes;
-    const lanes = extremes.length / 2;
-    for (let lane = 0; lane < lanes; lane++) {
-      this.#min = Math.min(this.#min, extremes[lane]!);
-      this.#max = Math.max(this.#max, extremes[lanes + lane]!);
-    }
-  }
-
   #spill(): void {
     this.#rowsSinceSpill = 0;
     for (const [i, counters] of this.#counters.entries()) {
@@ -319,8 +281,9 @@ export class NumericAccumulator {
     this.#spill();
     const { edges, type } = this.#column;
     const fine = this.#spilled[0]!.map((_, bin) => this.#spilled.reduce((total, counts) => total + counts[bin]!, 0));
-    const empty = this.#min > this.#max;
-    const [s1, s2, s3, s4] = sumsOf(this.#state);
+    const [min, max] = [Math.min(...this.#minima), Math.max(...this.#maxima)];
+    const empty = min > max;
+    const [s1, s2, s3, s4] = sumsOf(this.#sums);
     return {
       kind: 'numeric',
       type,
@@ -331,8 +294,8 @@ export class NumericAccumulator {
       negativeInfinity: this.#negativeInfinity,
       sentinels: Object.fromEntries(edges.sentinels.map(value => [String(value), this.#countAt(value, fine)])),
       // Adding 0 turns −0 into 0, which JSON cannot tell apart.
-      min: empty ? null : this.#min + 0,
-      max: empty ? null : this.#max + 0,
+      min: empty ? null : min + 0,
+      max: empty ? null : max + 0,
       pivot: edges.pivot,
       s1: s1!,
       s2: s2!,
@@ -360,7 +323,7 @@ export class NumericAccumulator {
   }
 }
 
-/** The four sums of a column's state: pairs of totals, then pairs of what was lost. */
+/** The four sums of a column: pairs of totals, then pairs of what was lost. */
 function sumsOf(state: Float64Array): number[] {
   return [0, 2, 4, 6].map(at => {
     const total = state[at]! + state[at + 1]!;

@@ -148,4 +148,5 @@ export const laneOpcodes = {
   'f32x4.extract_lane': 31,
   'i32x4.replace_lane': 28,
   'f32x4.replace_lane': 32,
+  'f64x2.replace_lane': 34,
 } as const;
