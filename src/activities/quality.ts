@@ -73,7 +73,7 @@ export async function judgeQuality(
       summaries.push(
         first === null || !isEarly(first)
           ? await judgeFirst(services, cohort, look.checks, work)
-          : await judgeAgain(services, cohort, first, work),
+          : await judgeAgain(services, cohort, { before: first, arrival: look.checks }, work),
       );
     }
   }
@@ -96,11 +96,18 @@ async function judgeFirst(
   return await recordCohort(services, cohort, [...checks, ...arrival, ...compared, ...kept]);
 }
 
-async function judgeAgain(services: Services, cohort: Cohort, before: Evidence, work: Work): Promise<EvidenceSummary> {
+/** With `arrival` null, how the labels came at first stands. */
+async function judgeAgain(
+  services: Services,
+  cohort: Cohort,
+  { before, arrival }: { readonly before: Evidence; readonly arrival: readonly CheckResult[] | null },
+  work: Work,
+): Promise<EvidenceSummary> {
   const checks = await judgeCohort(services, cohort, work);
-  // The probe's comparison stands: it would be trained again for a few labels. So does how the labels came at first.
-  const compared = before.checks.filter(({ check }) => check === 'behind_probe' || check === 'label_arrival');
-  return await recordCohort(services, cohort, [...checks, ...compared, ...judgeRevision(before, checks)]);
+  const kept = (name: string) => before.checks.filter(({ check }) => check === name);
+  // The probe's comparison stands: it would be trained again for a few labels.
+  const others = [...(arrival ?? kept('label_arrival')), ...kept('behind_probe')];
+  return await recordCohort(services, cohort, [...checks, ...others, ...judgeRevision(before, checks)]);
 }
 
 function isEarly({ checks }: Evidence): boolean {
@@ -236,7 +243,7 @@ async function judgeRevised(
     const cohort = cohorts.find(one => String(one.version) === version);
     if (cohort === undefined || cohort.labels === before.subject['labels']) continue;
     if (subjectOf(cohort).window !== window) continue;
-    summaries.push(await judgeAgain(services, cohort, before, work));
+    summaries.push(await judgeAgain(services, cohort, { before, arrival: null }, work));
   }
   return summaries;
 }

@@ -124,6 +124,7 @@ test(
     expect(partitionsOf(found)).toEqual([dayOf(20), dayOf(24)]);
     const [again] = found;
     expect(checkOf(again, 'label_coverage')).toMatchObject({ value: 1, details: {} });
+    expect(checkOf(again, 'label_arrival')).toMatchObject({ status: 'pass', value: 1 });
     expect(checkOf(again, 'label_revision')).toMatchObject({
       rows: 1_000,
       details: { rowsBefore: 980 },

@@ -55,10 +55,13 @@ async function sql(...statements: string[]): Promise<void> {
 }
 
 async function rewrite(path: string, select: string): Promise<void> {
-  await sql(
-    `COPY (SELECT ${select} FROM read_parquet('${path}', hive_partitioning = false)) TO '${path}.new' (FORMAT parquet)`,
-  );
-  await rename(`${path}.new`, path);
+  await rewriteAll([path], select);
+}
+
+async function rewriteAll(paths: readonly string[], select: string): Promise<void> {
+  const from = (path: string) => `SELECT ${select} FROM read_parquet('${path}', hive_partitioning = false)`;
+  await sql(...paths.map(path => `COPY (${from(path)}) TO '${path}.new' (FORMAT parquet)`));
+  for (const path of paths) await rename(`${path}.new`, path);
 }
 
 async function train(asOf: string): Promise<{ result: TrainResult; checks: readonly CheckResult[] }> {
@@ -124,12 +127,12 @@ test('rows that became known too late block the training as well', limits, async
 });
 
 test('customers who return every day are no leak over time; their categories are followed too', limits, async () => {
-  for (const table of ['features', 'labels', 'balances']) {
-    for (let day = 0; day < 40; day++) {
-      const path = join(project.folder, `data/${table}/date=${addDays('2025-01-01', day)}/data_0.parquet`);
-      await rewrite(path, '* REPLACE (row_number() OVER () AS customer_id)');
-    }
-  }
+  const days = Array.from({ length: 40 }, (_, day) => addDays('2025-01-01', day));
+  const pathsOf = (table: string) => days.map(day => join(project.folder, `data/${table}/date=${day}/data_0.parquet`));
+  await rewriteAll(
+    ['features', 'labels', 'balances'].flatMap(pathsOf),
+    '* REPLACE (row_number() OVER () AS customer_id)',
+  );
   const { checks } = await train('2025-02-08');
   expect(found(checks, 'shared_entities')).toMatchObject({
     status: 'not_applicable',
