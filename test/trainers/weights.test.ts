@@ -114,6 +114,15 @@ test.each(['gbdt', 'logistic'])('%s: a stratified sample with weights teaches th
   expect(await mean(sample)).toBeGreaterThan(5 * rate);
 });
 
+test('weights of very different size keep their proportions in fixed-point gradients', async () => {
+  const table = learnableTable('binary', 4_000);
+  const weights = Float64Array.from(table.labels, (_, row) => (row % 400 === 7 ? 100_000 : 1));
+  const model = await trainerNamed('gbdt').train({ ...table, weights }, tasks.binary, { trees: 30 }, null);
+  const mean = (values: Float32Array) =>
+    values.reduce((total, value, row) => total + value * weights[row]!, 0) / weights.reduce((a, b) => a + b, 0);
+  expect(mean(predictions(model, table))).toBeCloseTo(mean(table.labels), 1);
+});
+
 test('balanced classes are balanced by weight', async () => {
   const given = learnableTable('binary', 1_000);
   // Without its category, whose order follows the weighted label.
