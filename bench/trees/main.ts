@@ -21,6 +21,8 @@ const packages = [
   ...['numpy==1.26.4', 'scikit-learn==1.5.2', 'lightgbm==4.5.0', 'onnx==1.17.0', 'skl2onnx==1.18.0'],
   ...['onnxmltools==1.13.0', 'onnxruntime==1.20.1', 'protobuf==4.25.5'],
 ];
+/** The last LLVM binding with the pass manager that lleaves uses. */
+const lleavesPackages = ['lleaves==1.3.0', 'llvmlite==0.43.0'];
 const lleavesMin = 8;
 
 const loadMsMax = 500;
@@ -70,7 +72,7 @@ function script(name: string): string {
 /** Rows per second of a model that lleaves compiled, or why there is none: it needs an LLVM that fits and minutes. */
 function lleavesRate(python: string, file: string): number | string {
   try {
-    execFileSync(python, ['-m', 'pip', 'install', '-q', 'lleaves'], { stdio: 'ignore' });
+    execFileSync(python, ['-m', 'pip', 'install', '-q', ...lleavesPackages], { stdio: 'ignore' });
     const printed = execFileSync(python, [script('lleaves_peer.py'), `${folder}${file}.txt`], { encoding: 'utf8' });
     return Number(printed.trim().split('\n').at(-1));
   } catch (error) {

@@ -76,7 +76,11 @@ const encoded = joinBlocks([
         domain: mlDomain,
         inputs: ['channels'],
         outputs: ['rank.any'],
-        attributes: { keys_strings: { strings: channels }, values_floats: { floats: [0.25, 3, -2] }, default_float: { float: 7 } },
+        attributes: {
+          keys_strings: { strings: channels },
+          values_floats: { floats: [0.25, 3, -2] },
+          default_float: { float: 7 },
+        },
       }),
     ],
     initializers: [],
