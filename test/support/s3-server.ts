@@ -3,7 +3,7 @@ import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
@@ -48,10 +48,15 @@ export async function startS3Server(): Promise<S3Server> {
   return ready({ endpoint: `http://127.0.0.1:${port}`, bucket, credentials, region, stop }, server);
 }
 
-/** moto: imitates S3, but two racing conditional completions may both win. For the probe, which must notice. */
+/**
+ * moto: imitates S3, but two racing conditional completions may both win. For the probe, which must notice. Python's threads
+ * take turns every five milliseconds, which may pass over the moment between check and write; here they do all the time.
+ */
 export async function startMotoServer(): Promise<S3Server> {
   const port = await freePort();
-  const server = spawn(pathFrom('moto-server.sh'), ['-H', '127.0.0.1', '-p', String(port)], {
+  const python = join(dirname(pathFrom('moto-server.sh')), 'python');
+  const code = 'import sys; sys.setswitchinterval(1e-6); from moto.server import main; main()';
+  const server = spawn(python, ['-c', code, '-H', '127.0.0.1', '-p', String(port)], {
     stdio: ['ignore', 'ignore', 'pipe'],
   });
   const endpoint = `http://127.0.0.1:${port}`;
