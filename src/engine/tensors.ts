@@ -5,7 +5,7 @@
  */
 import type { Contract, ContractColumn } from '../domain/contract.ts';
 import type { InputColumn, InputTensor, Signature, TensorType } from '../domain/signature.ts';
-import type { ArgumentList } from './arguments.ts';
+import type { ArgumentList, CodeArgument } from './arguments.ts';
 import { EngineFault } from './fault.ts';
 import type { TensorData } from './onnx-session.ts';
 import type { RowVectors } from './vectors.ts';
@@ -188,19 +188,8 @@ function wholeCode(
   rule: ContractColumn | null,
   args: ArgumentList,
 ): Filler {
-  const { codes, isNull } = args.code(input.column, input.vocabulary);
   const forNull = codeOfDefault(input.vocabulary, rule) ?? -1;
-  return (vectors, from, to, target, offset) => {
-    const put = codeWriter(target);
-    const items = vectors.numbers(codes);
-    for (let row = from; row < to; row++) put(offset + row - from, items[row]!);
-    const unknown = vectors.nullRows(codes);
-    if (unknown.length === 0) return;
-    const nulls = vectors.numbers(isNull);
-    for (const row of unknown) {
-      if (row >= from && row < to) put(offset + row - from, nulls[row] === 1 ? forNull : input.vocabulary.length);
-    }
-  };
+  return codeFiller(args.code(input.column, input.vocabulary), input.vocabulary, () => forNull);
 }
 
 /** A text as a code of the vocabulary, for a model that was changed to take them. */
@@ -212,9 +201,16 @@ function codedText(
 ): Filler {
   if (input.kind !== 'string') throw wrongKind(tensor, input);
   const vocabulary = texts ?? [];
-  const { codes, isNull } = args.code(input.column, vocabulary);
   // Rows that go to quarantine pass through here too; any code does for them, their prediction is dropped.
   const forNull = rule?.nulls.as === 'quarantine' ? 0 : codeOfDefault(vocabulary, rule);
+  return codeFiller(args.code(input.column, vocabulary), vocabulary, () => {
+    if (forNull === null) throw nullInText(tensor, input.column);
+    return forNull;
+  });
+}
+
+/** Codes as whole numbers: what is not in the vocabulary has the code behind its last, and `forNull` says what a NULL has. */
+function codeFiller({ codes, isNull }: CodeArgument, vocabulary: readonly string[], forNull: () => number): Filler {
   return (vectors, from, to, target, offset) => {
     const put = codeWriter(target);
     const items = vectors.numbers(codes);
@@ -223,10 +219,7 @@ function codedText(
     if (unknown.length === 0) return;
     const nulls = vectors.numbers(isNull);
     for (const row of unknown) {
-      if (row < from || row >= to) continue;
-      const code = nulls[row] === 1 ? forNull : vocabulary.length;
-      if (code === null) throw nullInText(tensor, input.column);
-      put(offset + row - from, code);
+      if (row >= from && row < to) put(offset + row - from, nulls[row] === 1 ? forNull() : vocabulary.length);
     }
   };
 }
