@@ -5,10 +5,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Client, Connection } from '@temporalio/client';
 import { openAlmanac } from '../../src/cli/up.ts';
-import { workflowId } from '../../src/domain/ids.ts';
 import { addDays } from '../../src/domain/time.ts';
-import type { ScoreResult, TrainResult } from '../../src/workflows/inputs.ts';
-import { approveTrained, makeLateProject, makeWorld, model, start } from '../../test/support/late-project.ts';
+import { makeLateProject, makeWorld, model, scorePartition, trainAndApprove } from '../../test/support/late-project.ts';
 
 /** The first days pay for starting engine children and compiling the model. */
 const warmUp = 3;
@@ -26,17 +24,11 @@ export async function timeSmallChunks(log: (line: string) => void): Promise<read
   const connection = await Connection.connect(almanac.server.target.connection);
   const client = new Client({ connection });
   try {
-    const asOf = '2025-01-27';
-    await start<TrainResult>(client, 'trainModel', workflowId.train(model, asOf), { model, asOf });
-    await approveTrained(client, project, asOf);
+    await trainAndApprove(client, project, '2025-01-27');
     const found: number[] = [];
     for (let day = 0; day < warmUp + days; day++) {
-      const [partition, generation] = [addDays('2025-01-10', day), 1];
       const started = performance.now();
-      const id = workflowId.score(model, partition, generation);
-      const job = await start<ScoreResult>(client, 'scoreModel', id, { model, partition, generation });
-      const result = await job.result();
-      if (result.kind !== 'committed') throw new Error(`${partition}: ${JSON.stringify(result)}`);
+      await scorePartition(client, addDays('2025-01-10', day));
       if (day >= warmUp) found.push(performance.now() - started);
     }
     return found;

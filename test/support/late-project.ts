@@ -13,7 +13,7 @@ import { Catalog } from '../../src/storage/catalog.ts';
 import { openStore } from '../../src/storage/open.ts';
 import { systemPorts } from '../../src/storage/ports.ts';
 import { PredictionsTable } from '../../src/storage/table/predictions-table.ts';
-import type { TrainResult } from '../../src/workflows/inputs.ts';
+import type { ScoreResult, TrainResult } from '../../src/workflows/inputs.ts';
 import { until } from './until.ts';
 
 export const model = 'late';
@@ -122,4 +122,19 @@ export async function approveTrained(client: Client, project: Project, asOf: str
   const outcome = (await handle.result()) as { readonly kind?: unknown };
   assert.equal(outcome.kind, 'promoted');
   return trained.version;
+}
+
+/** Trains as of a day and approves the version. */
+export async function trainAndApprove(client: Client, project: Project, asOf: string): Promise<number> {
+  await start<TrainResult>(client, 'trainModel', workflowId.train(model, asOf), { model, asOf });
+  return await approveTrained(client, project, asOf);
+}
+
+/** Scores a partition for the first time, to its commit. */
+export async function scorePartition(client: Client, partition: string): Promise<void> {
+  const generation = 1;
+  const id = workflowId.score(model, partition, generation);
+  const job = await start<ScoreResult>(client, 'scoreModel', id, { model, partition, generation });
+  const result = await job.result();
+  assert.equal(result.kind, 'committed', `${partition}: ${JSON.stringify(result)}`);
 }

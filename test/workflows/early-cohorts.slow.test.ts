@@ -13,15 +13,16 @@ import type { Project } from '../../src/config/project.ts';
 import type { Evidence } from '../../src/domain/evidence.ts';
 import { workflowId } from '../../src/domain/ids.ts';
 import { addDays } from '../../src/domain/time.ts';
-import type { MonitorResult, ScoreResult, TrainResult } from '../../src/workflows/inputs.ts';
+import type { MonitorResult } from '../../src/workflows/inputs.ts';
 import {
-  approveTrained,
   catalogOf,
   makeLateProject,
   makeWorld,
   model,
   rewriteLabels,
+  scorePartition,
   start,
+  trainAndApprove,
 } from '../support/late-project.ts';
 
 let root: string;
@@ -49,15 +50,8 @@ beforeAll(async () => {
   almanac = await openAlmanac(project, { log: () => {}, ui: false });
   connection = await Connection.connect(almanac.server.target.connection);
   client = new Client({ connection });
-  const asOf = dayOf(27);
-  await start<TrainResult>(client, 'trainModel', workflowId.train(model, asOf), { model, asOf });
-  await approveTrained(client, project, asOf);
-  for (let day = 10; day <= 30; day++) {
-    const [partition, generation] = [dayOf(day), 1];
-    const id = workflowId.score(model, partition, generation);
-    const job = await start<ScoreResult>(client, 'scoreModel', id, { model, partition, generation });
-    expect(await job.result()).toMatchObject({ kind: 'committed' });
-  }
+  await trainAndApprove(client, project, dayOf(27));
+  for (let day = 10; day <= 30; day++) await scorePartition(client, dayOf(day));
 }, 600_000);
 afterAll(async () => {
   await connection?.close();

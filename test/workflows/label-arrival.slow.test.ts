@@ -13,15 +13,16 @@ import { openAlmanac, type RunningAlmanac } from '../../src/cli/up.ts';
 import type { Project } from '../../src/config/project.ts';
 import type { CheckResult, Evidence, EvidenceKind } from '../../src/domain/evidence.ts';
 import { workflowId } from '../../src/domain/ids.ts';
-import type { MonitorResult, ScoreResult, TrainResult } from '../../src/workflows/inputs.ts';
+import type { MonitorResult } from '../../src/workflows/inputs.ts';
 import {
-  approveTrained,
   catalogOf,
   makeLateProject,
   makeWorld,
   model,
   rewriteLabels,
+  scorePartition,
   start,
+  trainAndApprove,
 } from '../support/late-project.ts';
 
 let root: string;
@@ -50,15 +51,9 @@ beforeAll(async () => {
   almanac = await openAlmanac(project, { log: () => {}, ui: false });
   connection = await Connection.connect(almanac.server.target.connection);
   client = new Client({ connection });
-  const asOf = dayOf(31);
-  await start<TrainResult>(client, 'trainModel', workflowId.train(model, asOf), { model, asOf });
-  await approveTrained(client, project, asOf);
-  for (const partition of [...Array.from({ length: 12 }, (_, index) => dayOf(20 + index)), '2025-02-01']) {
-    const generation = 1;
-    const id = workflowId.score(model, partition, generation);
-    const job = await start<ScoreResult>(client, 'scoreModel', id, { model, partition, generation });
-    expect(await job.result()).toMatchObject({ kind: 'committed' });
-  }
+  await trainAndApprove(client, project, dayOf(31));
+  for (let day = 20; day <= 31; day++) await scorePartition(client, dayOf(day));
+  await scorePartition(client, '2025-02-01');
 }, 600_000);
 afterAll(async () => {
   await connection?.close();

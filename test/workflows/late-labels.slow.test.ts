@@ -9,8 +9,16 @@ import { openAlmanac, type RunningAlmanac } from '../../src/cli/up.ts';
 import type { Project } from '../../src/config/project.ts';
 import type { CheckResult, Evidence } from '../../src/domain/evidence.ts';
 import { workflowId } from '../../src/domain/ids.ts';
-import type { MonitorResult, ScoreResult, TrainResult } from '../../src/workflows/inputs.ts';
-import { approveTrained, catalogOf, makeLateProject, makeWorld, model, start } from '../support/late-project.ts';
+import type { MonitorResult, TrainResult } from '../../src/workflows/inputs.ts';
+import {
+  catalogOf,
+  makeLateProject,
+  makeWorld,
+  model,
+  scorePartition,
+  start,
+  trainAndApprove,
+} from '../support/late-project.ts';
 
 const first = '2025-01-31';
 const second = '2025-02-02';
@@ -47,13 +55,8 @@ beforeAll(async () => {
   almanac = await openAlmanac(project, { log: () => {}, ui: false });
   connection = await Connection.connect(almanac.server.target.connection);
   client = new Client({ connection });
-  await start<TrainResult>(client, 'trainModel', workflowId.train(model, first), { model, asOf: first });
-  await approveTrained(client, project, first);
-  for (const partition of [first, second, '2025-02-07', '2025-02-09']) {
-    const id = workflowId.score(model, partition, 1);
-    const job = await start<ScoreResult>(client, 'scoreModel', id, { model, partition, generation: 1 });
-    expect(await job.result()).toMatchObject({ kind: 'committed' });
-  }
+  await trainAndApprove(client, project, first);
+  for (const partition of [first, second, '2025-02-07', '2025-02-09']) await scorePartition(client, partition);
 }, 600_000);
 afterAll(async () => {
   await connection?.close();
