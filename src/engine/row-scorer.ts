@@ -152,7 +152,7 @@ export class RowScorer {
     { vectors, from, to, items, quarantined }: Batch,
     { arm, scorer, arms }: { readonly arm: number; readonly scorer: Scorer; readonly arms: NumberArray },
   ): void {
-    const picked = Int32Array.from(range(from, to).filter(row => arms[row] === arm));
+    const picked = Int32Array.from({ length: to - from }, (_, n) => from + n).filter(row => arms[row] === arm);
     // A model that answers in its own time was offered all rows, and gives all of its answers.
     const all = scorer.queue === undefined ? null : scorer.score(vectors, from, to);
     if (picked.length === 0) return;
@@ -177,10 +177,6 @@ interface Rows {
 interface Batch extends Rows {
   readonly to: number;
   readonly items: Numbers;
-}
-
-function range(from: number, to: number): readonly number[] {
-  return Array.from({ length: to - from }, (_, n) => from + n);
 }
 
 /** The values of the picked rows, of which the first could be row `from`. */
