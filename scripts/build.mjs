@@ -3,7 +3,7 @@ import { spawnSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { bundleChildren } from './bundle-children.mjs';
+import { bundleChildren, bundleCommand } from './bundle.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const tsc = spawnSync(process.execPath, ['node_modules/typescript/bin/tsc', '-p', 'tsconfig.build.json'], {
@@ -13,6 +13,7 @@ const tsc = spawnSync(process.execPath, ['node_modules/typescript/bin/tsc', '-p'
 if (tsc.status !== 0) process.exit(tsc.status ?? 1);
 
 await bundleChildren(join(root, 'dist'));
+await bundleCommand(join(root, 'dist'));
 
 // Workflow code for workers, bundled once; the digest lets a worker that runs from source use it while it is the same code.
 const { bundleWorkflowCode, DefaultLogger } = await import('@temporalio/worker');

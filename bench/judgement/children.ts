@@ -32,7 +32,7 @@ export async function compileChildren(): Promise<void> {
   writeFileSync(`${FOLDER}/package.json`, '{"type":"module"}');
   await run(process.execPath, [`${ROOT}node_modules/typescript/bin/tsc`, '-p', `${FOLDER}/tsconfig.json`]);
   const entries = CHILDREN.map(name => `${name}=bench/judgement/${name}.js`);
-  await run(process.execPath, [`${ROOT}scripts/bundle-children.mjs`, `${FOLDER}/dist`, ...entries]);
+  await run(process.execPath, [`${ROOT}scripts/bundle.mjs`, `${FOLDER}/dist`, ...entries]);
 }
 
 /** Runs a child to its end; its last line is a JSON object. Wall time is that of the whole process. */

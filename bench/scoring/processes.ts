@@ -36,7 +36,7 @@ export async function buildOurs(log: (line: string) => void): Promise<void> {
   // A type error elsewhere is for the checks to say; the code is written all the same.
   await run(process.execPath, [tsc, ...options, '--noEmitOnError', 'false'], { cwd: ROOT }).catch(() => {});
   if (!existsSync(join(DIST, 'cli/main.js'))) throw new Error('src/ was not compiled; run npm run check');
-  await run(process.execPath, [join(ROOT, 'scripts/bundle-children.mjs'), DIST]);
+  await run(process.execPath, [join(ROOT, 'scripts/bundle.mjs'), DIST]);
 }
 
 /** The compiled module of that name; children it starts run compiled code too. */
@@ -54,7 +54,7 @@ export async function runOurs(model: string, input: string, options: OursOptions
   const started = performance.now();
   const features = options.named === true ? [] : ['--features', FEATURES.join(',')];
   const { stdout } = await run(process.execPath, [
-    join(DIST, 'cli/main.js'),
+    join(DIST, 'command/almanac.js'),
     ...['score-file', model, input, output, '--keys', 'id,ts', '--batch-rows', String(BATCH_ROWS), '--json'],
     ...features,
   ]);

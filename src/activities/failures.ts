@@ -1,7 +1,7 @@
 /** The one place where our errors become Temporal's: permanent ones end the retries, all others are tried again. */
 import { Context } from '@temporalio/activity';
 import { ApplicationFailure, CancelledFailure, TemporalFailure } from '@temporalio/common';
-import { ConfigurationError } from '../config/yaml-file.ts';
+import { ConfigurationError } from '../config/configuration-error.ts';
 import { EngineFault, isPermanent } from '../engine/fault.ts';
 import { StorageFault } from '../storage/fault.ts';
 import { PermanentFault } from './fault.ts';

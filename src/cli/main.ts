@@ -3,8 +3,8 @@
  * Exit codes: 0 done, 1 failed, 2 usage or configuration, 3 gate failed, 4 rejected, 5 timed out, 130 interrupted.
  */
 import { Argument, Command, CommanderError, Option } from 'commander';
+import { ConfigurationError } from '../config/configuration-error.ts';
 import { silenceSdkNodeWarning } from '../config/environment.ts';
-import { ConfigurationError } from '../config/yaml-file.ts';
 import { CommandFailure, exitCode, note } from './output.ts';
 
 silenceSdkNodeWarning();

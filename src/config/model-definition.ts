@@ -6,8 +6,9 @@ import { alertProblems } from '../domain/alert.ts';
 import type { Contract } from '../domain/contract.ts';
 import type { InputTable, ModelDefinition, RolloutStep } from '../domain/definition.ts';
 import { unknownName } from '../domain/nearest.ts';
+import { ConfigurationError } from './configuration-error.ts';
 import { type builtin, type command, definitionFile, type rolloutStep } from './definition-schema.ts';
-import { ConfigurationError, readYamlFile } from './yaml-file.ts';
+import { readYamlFile } from './yaml-file.ts';
 
 /** @param project absolute folder of the project. */
 export function readDefinition(project: string, model: string): ModelDefinition {

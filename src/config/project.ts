@@ -2,9 +2,10 @@
 import { existsSync } from 'node:fs';
 import { isAbsolute, join, resolve } from 'node:path';
 import * as z from 'zod';
+import { ConfigurationError } from './configuration-error.ts';
 import { days } from './definition-schema.ts';
 import { type Environment, readEnvironment } from './environment.ts';
-import { ConfigurationError, readYamlFile, section } from './yaml-file.ts';
+import { readYamlFile, section } from './yaml-file.ts';
 
 export interface Project {
   /** Absolute. */

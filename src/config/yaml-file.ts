@@ -3,16 +3,7 @@ import { readFileSync } from 'node:fs';
 import { isMap, isScalar, LineCounter, parseDocument } from 'yaml';
 import * as z from 'zod';
 import { unknownName } from '../domain/nearest.ts';
-
-/** What is wrong with a file of the project; the message holds one line per problem. */
-export class ConfigurationError extends Error {
-  override readonly name = 'ConfigurationError';
-  readonly problems: readonly string[];
-  constructor(problems: readonly string[]) {
-    super(problems.join('\n'));
-    this.problems = problems;
-  }
-}
+import { ConfigurationError } from './configuration-error.ts';
 
 /** An object that refuses keys it does not know and says which it knows. */
 export function section<Shape extends z.ZodRawShape>(shape: Shape) {
