@@ -19,6 +19,8 @@ const unitTolerance = 0.02;
 /** Groups in which the rest of a column is compared, so that a few hundred rows tell a shift from noise. */
 const restGroups = 20;
 const fillShare = 0.05;
+/** On either side of a value that may be a default. */
+const binsBeside = 5;
 const sameShape = 0.05;
 
 /** The most telling signature of a changed column, or null when the change looks like the world. */
@@ -126,7 +128,7 @@ function defaultFill(
       bin = index;
     }
   });
-  if (gain < fillShare) return null;
+  if (gain < fillShare || growsBeside(now.histogram, before.histogram, bin)) return null;
   const without = (counts: readonly number[]) => counts.filter((_, index) => index !== bin);
   const groups = equalMassGroups(without(before.histogram), restGroups);
   const rest = totalVariation(
@@ -146,6 +148,20 @@ function defaultFill(
     'default_fill',
     `${percent(gain)} of ${name} moved to one value (${where}) and the rest kept its shape: is a default filled in?`,
   );
+}
+
+/**
+ * A default is one value: the bins beside it lose to it as all others do. Where they surely gain as well, rows came into a
+ * region, as they do at the end of a range that the world has moved beyond.
+ */
+function growsBeside(now: readonly number[], before: readonly number[], bin: number): boolean {
+  const beside = (counts: readonly number[]) =>
+    sum(counts.slice(Math.max(0, bin - binsBeside), bin)) + sum(counts.slice(bin + 1, bin + 1 + binsBeside));
+  const [rows, referenceRows] = [sum(now), sum(before)];
+  const share = beside(now) / rows;
+  const usual = beside(before) / referenceRows;
+  const pooled = (beside(now) + beside(before)) / (rows + referenceRows);
+  return share - usual > 2 * Math.sqrt(pooled * (1 - pooled) * (1 / rows + 1 / referenceRows));
 }
 
 /** Number of the group of each bin: consecutive bins, each group with about the same share of the reference. */

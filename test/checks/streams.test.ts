@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { dataBugOf, makeStream, type StreamKind } from '../../src/backtest/streams.ts';
 import { reorderHistory } from '../../src/backtest/table.ts';
 import type { ChangeClass } from '../../src/domain/incident.ts';
-import { createRandom } from '../../src/stats/random.ts';
+import { createRandom, type Random } from '../../src/stats/random.ts';
 import { dayOf, monitor } from './support/monitoring.ts';
 
 const shape = { windows: 45, rowsPerWindow: 600, changeAt: 20 };
@@ -71,6 +71,32 @@ describe('the class of a change, before anything acts on it', () => {
   test('the signature of a data bug names the bug', () => {
     const found = seeds.map(seed => [classesOf('data_bug', seed).bug, dataBugOf(seed)]);
     expect(found.filter(([named, made]) => named === made).length, JSON.stringify(found)).toBeGreaterThanOrEqual(9);
+  });
+});
+
+describe('an eighth of the rows at the end of the range', () => {
+  /** Ten windows as usual, then four in which so many rows are of the other kind. */
+  const signatures = (seed: number, other: (random: Random) => number) => {
+    const random = createRandom(seed);
+    const values = Float32Array.from({ length: 14 * 336 }, (_, row) =>
+      row >= 10 * 336 && random.next() < 0.125 ? other(random) : 10 + random.normal(),
+    );
+    const history = {
+      columns: [{ kind: 'number' as const, name: 'level', values }],
+      labels: new Float32Array(values.length),
+    };
+    const states = monitor(history, 10, 336).flatMap(window => window.states);
+    return states.flatMap(({ cause }) => (cause?.bug === true ? [cause.signature] : []));
+  };
+
+  test('is a default where all of them are one value', () => {
+    for (const seed of seeds)
+      expect(new Set(signatures(seed, () => 13)), `seed ${seed}`).toEqual(new Set(['default_fill']));
+  });
+
+  test('is the world where the region fills up', () => {
+    const hot = (random: Random) => 12 + 0.7 * Math.abs(random.normal());
+    expect(seeds.flatMap(seed => signatures(seed, hot))).toEqual([]);
   });
 });
 
