@@ -52,7 +52,10 @@ async function bundle({ dist, folder, entries }) {
     banner: {
       js: "import { createRequire as almanacRequire } from 'node:module';\nconst require = almanacRequire(import.meta.url);",
     },
-    plugins: [{ name: 'duckdb-client', setup: bundleDuckdbClient }],
+    plugins: [
+      { name: 'duckdb-client', setup: bundleDuckdbClient },
+      { name: 'duckdb-library', setup: findDuckdbLibrary },
+    ],
     logLevel: 'warning',
   });
 }
@@ -65,6 +68,29 @@ function bundleDuckdbClient({ onLoad }) {
     if (!code.includes(hidden)) throw new Error(`${path} does not load DuckDB's client with ${hidden}`);
     return { contents: code.replace(hidden, "require('@duckdb/node-api')"), loader: 'js' };
   });
+}
+
+/**
+ * DuckDB's library without asking first which C library this machine has, which takes as long as loading it: npm installs
+ * what fits, and where that fails its own package searches.
+ */
+function findDuckdbLibrary({ onResolve, onLoad }) {
+  const name = '@duckdb/node-bindings';
+  const namespace = 'duckdb-library';
+  onResolve({ filter: new RegExp(`^${name}$`) }, ({ importer }) =>
+    importer === name ? { path: name, external: true } : { path: name, namespace },
+  );
+  onLoad({ filter: /.*/, namespace }, () => ({
+    contents: `
+      let library;
+      try {
+        library = require(\`${name}-\${process.platform}-\${process.arch}/duckdb.node\`);
+      } catch {
+        library = require('${name}');
+      }
+      module.exports = library;`,
+    loader: 'js',
+  }));
 }
 
 if (process.argv[1] === fileURLToPath(import.meta.url)) {

@@ -12,11 +12,14 @@ const PROGRESS_EVERY_MS = 250;
 const ABORT_GRACE_MS = 500;
 
 const aborted = new AbortController();
+let working = false;
 
 // Signals end this process, never exit(): that waits for native work, which may take hours or never return.
 process.once('SIGTERM', () => {
   aborted.abort();
-  setTimeout(() => process.kill(process.pid, 'SIGTERM'), ABORT_GRACE_MS);
+  const end = () => process.kill(process.pid, 'SIGTERM');
+  if (working) setTimeout(end, ABORT_GRACE_MS);
+  else end();
 });
 process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'));
 process.on('message', (message: JobMessage) => {
@@ -26,6 +29,7 @@ watchParent();
 
 async function answer(message: JobMessage): Promise<void> {
   const { id } = message;
+  working = true;
   try {
     const verb = await loadVerb(message.verb);
     const output = await verb.run(message.job as never, {
@@ -38,6 +42,8 @@ async function answer(message: JobMessage): Promise<void> {
     send({ type: 'done', id, output, usage: usage() });
   } catch (error) {
     send({ type: 'fault', id, fault: toDocument(error), usage: usage() });
+  } finally {
+    working = false;
   }
 }
 

@@ -23,4 +23,5 @@ export const {
   TIMESTAMPTZ,
   TINYINT,
   VARCHAR,
+  version,
 } = api;

@@ -1,5 +1,4 @@
 /** The kernel's lookup table for one column: from a cell to its edge and to the first bin that may hold the value. */
-import { binOf } from '../../stats/histogram.ts';
 import { BIN_BYTES, CELL_BYTES, type Precision, type Search, WALK_FLAG } from './count-bins.ts';
 
 export interface LookupTable {
@@ -12,15 +11,9 @@ export interface LookupTable {
 
 /** Small tables leave more of the cache to the values; each fills between two and sixteen (f64: 32) KB. */
 const SIZES = [256, 512, 1024, 2048];
-const SIZE_MAX = 2048;
 
 /** How many edges of each side the table may leave outside: tails stretch the cells but hold little mass. */
 const TRIMS = [0, 1, 2, 4, 8, 16, 32];
-
-/** Bytes to reserve for the table of any edges. */
-export function tableBytesMax(precision: Precision): number {
-  return SIZE_MAX * CELL_BYTES[precision];
-}
 
 /**
  * Chooses the smallest table in which no two edges share a cell, or else the one where fewest edges do. Deterministic in the
@@ -33,7 +26,7 @@ export function chooseLookupTable(edges: readonly number[], precision: Precision
     for (const trim of TRIMS) {
       if (trim > 0 && 2 * trim + 2 > edges.length) break;
       const table = tableOver(edges, { precision, size, trim });
-      const crowded = crowdedEdges(edges, table, precision);
+      const crowded = crowdedEdges(edges, table, precision, fewest);
       if (crowded === 0) return { ...table, search: 'look' };
       if (crowded < fewest) {
         best = { ...table, search: 'walk' };
@@ -61,13 +54,13 @@ function tableOver(
   return usable ? { low, scale, size } : { low: 0, scale: 0, size };
 }
 
-/** How many edges share a cell with another. */
-function crowdedEdges(edges: readonly number[], table: Cells, precision: Precision): number {
+/** How many edges share a cell with another; counted until they are `enough`. */
+function crowdedEdges(edges: readonly number[], table: Cells, precision: Precision, enough: number): number {
   let crowded = 0;
   let previous = -1;
   let alone = true;
-  for (const edge of edges) {
-    const cell = cellOf(edge, table, precision);
+  for (let i = 0; i < edges.length && crowded < enough; i++) {
+    const cell = cellOf(edges[i]!, table, precision);
     if (cell === previous) {
       crowded += alone ? 2 : 1;
       alone = false;
@@ -92,15 +85,32 @@ export function writeLookupTable(
     else numbers.setFloat64(at, edge, true);
     numbers.setUint32(at + cellBytes / 2, offset, true);
   };
+  const bytes = new Uint8Array(buffer, address, table.size * cellBytes);
   const cells = edges.map(edge => cellOf(edge, table, precision));
-  let below = 0;
-  for (let cell = 0; cell < table.size; cell++) {
-    let inside = 0;
-    while (cells[below + inside] === cell) inside++;
+  let from = 0;
+  for (let below = 0; from < table.size; ) {
+    // Cells without an edge up to the next one that has some.
+    const cell = cells[below] ?? table.size;
+    if (from < cell) {
+      write(from, Number.NaN, below * 2 * BIN_BYTES);
+      repeatCell(bytes, cellBytes, from, cell);
+    }
+    if (cell === table.size) break;
+    let next = below + 1;
+    while (cells[next] === cell) next++;
     const offset = below * 2 * BIN_BYTES;
-    if (inside <= 1) write(cell, inside === 1 ? edges[below]! : Number.NaN, offset);
+    if (next === below + 1) write(cell, edges[below]!, offset);
     else write(cell, Number.NaN, offset + WALK_FLAG);
-    below += inside;
+    below = next;
+    from = cell + 1;
+  }
+}
+
+/** Copies the cell at `from` into all cells up to `to`, twice as many each time. */
+function repeatCell(bytes: Uint8Array, cellBytes: number, from: number, to: number): void {
+  for (let done = 1; done < to - from; done *= 2) {
+    const more = Math.min(done, to - from - done);
+    bytes.copyWithin((from + done) * cellBytes, from * cellBytes, (from + more) * cellBytes);
   }
 }
 
@@ -114,16 +124,17 @@ function cellOf(value: number, { low, scale, size }: Cells, precision: Precision
   const magic = single ? 2 ** 23 : 2 ** 52;
   return (single ? Math.fround(cell + magic) : cell + magic) - magic;
 }
-/** Bins of edges after some of them were split: for every fine bin the coarse bin it belongs to. */
-export function coarseBins(fine: readonly number[], coarse: readonly number[]): Int32Array {
-  // Fine bin i lies above fine edge i − 1, so above every coarse edge at or below it. Edges below the smallest 32-bit
-  // float are −infinity: every value lies above them.
-  return Int32Array.from({ length: fine.length + 1 }, (_, i) => binAfter(fine[i - 1] ?? -Infinity, coarse));
-}
 
-/** Number of edges at or below a value. */
-function binAfter(value: number, edges: readonly number[]): number {
-  let bin = binOf(value, edges);
-  while (edges[bin] === value) bin++;
-  return bin;
+/** Bins of edges after some of them were split: for every fine bin the coarse bin it belongs to. Both lists ascend. */
+export function coarseBins(fine: readonly number[], coarse: readonly number[]): Int32Array {
+  const bins = new Int32Array(fine.length + 1);
+  let bin = 0;
+  for (let i = 0; i < bins.length; i++) {
+    // Fine bin i lies above fine edge i − 1, so above every coarse edge at or below it. Edges below the smallest 32-bit
+    // float are −infinity: every value lies above them.
+    const edge = i === 0 ? -Infinity : fine[i - 1]!;
+    while (bin < coarse.length && coarse[bin]! <= edge) bin++;
+    bins[i] = bin;
+  }
+  return bins;
 }

@@ -77,13 +77,16 @@ export class NumericAccumulators {
       }),
     );
     this.#memory = new WebAssembly.Memory({ initial: Math.ceil(next / 65_536) });
-    const kernels = {
-      f32: createKernel('f32', this.#memory, { input: INPUT, toAddresses: BLOCK_BYTES / 2, scratch: SCRATCH }),
-      f64: createKernel('f64', this.#memory, { input: INPUT, toAddresses: BLOCK_BYTES, scratch: SCRATCH }),
-    };
+    // One that no column needs would still be compiled.
+    const kernels = new Map([...new Set(columns.map(({ precision }) => precision))].map(p => [p, this.#kernel(p)]));
     this.#columns = prepared.map(
-      (column, i) => new NumericAccumulator(column, layouts[i]!, this.#memory, kernels[column.precision]),
+      (column, i) => new NumericAccumulator(column, layouts[i]!, this.#memory, kernels.get(column.precision)!),
     );
+  }
+
+  #kernel(precision: Precision): Kernel {
+    const toAddresses = precision === 'f32' ? BLOCK_BYTES / 2 : BLOCK_BYTES;
+    return createKernel(precision, this.#memory, { input: INPUT, toAddresses, scratch: SCRATCH });
   }
 
   column(index: number): NumericAccumulator {
@@ -105,15 +108,19 @@ function prepare(column: NumericColumn): PreparedColumn {
   const { precision } = column;
   const coarse = edges.map(edge => edgeFor(edge, precision));
   const counted = new Set(sentinels.map(value => sentinelIn(value, precision)));
-  const wanted = new Set([...coarse, ...counted].filter(Number.isFinite));
+  const wanted = [...new Set([...coarse, ...counted].filter(Number.isFinite))].sort((a, b) => a - b);
+  const points: number[] = [];
+  const fine: number[] = [];
   // A point bin of the baseline has two edges, v⁻ and v. Found from above, v alone stands for both, unless v⁻ is counted too.
-  for (const edge of [...wanted].sort((a, b) => b - a)) {
-    const neighbour = below(edge, precision);
-    if (wanted.has(edge) && !counted.has(neighbour)) wanted.delete(neighbour);
+  for (let i = wanted.length - 1; i >= 0; i--) {
+    const point = wanted[i]!;
+    const neighbour = below(point, precision);
+    points.push(point);
+    fine.push(point, neighbour);
+    if (wanted[i - 1] === neighbour && !counted.has(neighbour)) i--;
   }
-  const points = [...wanted].sort((a, b) => a - b);
-  const fine = points.flatMap(point => [below(point, precision), point]);
-  return { ...column, coarse, points, fine, table: chooseLookupTable(points, precision) };
+  points.reverse();
+  return { ...column, coarse, points, fine: fine.reverse(), table: chooseLookupTable(points, precision) };
 }
 
 /** The largest number of this precision below another one. */
@@ -272,7 +279,9 @@ export class NumericAccumulator {
     this.#rowsSinceSpill = 0;
     for (const [i, counters] of this.#counters.entries()) {
       const total = this.#spilled[i]!;
-      for (const [at, count] of counters.entries()) total[Math.floor(at / COUNTERS)]! += count;
+      for (let bin = 0; bin < total.length; bin++) {
+        for (let at = bin * COUNTERS; at < (bin + 1) * COUNTERS; at++) total[bin]! += counters[at]!;
+      }
       counters.fill(0);
     }
   }
@@ -280,7 +289,7 @@ export class NumericAccumulator {
   finish(): NumericProfile {
     this.#spill();
     const { edges, type } = this.#column;
-    const fine = this.#spilled[0]!.map((_, bin) => this.#spilled.reduce((total, counts) => total + counts[bin]!, 0));
+    const fine = totalOf(this.#spilled);
     const [min, max] = [Math.min(...this.#minima), Math.max(...this.#maxima)];
     const empty = min > max;
     const [s1, s2, s3, s4] = sumsOf(this.#sums);
@@ -318,9 +327,16 @@ export class NumericAccumulator {
   #coarsen(fine: Float64Array): number[] {
     const bins = coarseBins(this.#column.fine, this.#column.coarse);
     const counts = new Array<number>(this.#column.coarse.length + 1).fill(0);
-    for (const [bin, count] of fine.entries()) counts[bins[bin]!]! += count;
+    for (let bin = 0; bin < fine.length; bin++) counts[bins[bin]!]! += fine[bin]!;
     return counts;
   }
+}
+
+/** The counts of all row classes together. */
+function totalOf(spilled: readonly Float64Array[]): Float64Array {
+  const [total, ...others] = spilled.map(counts => counts.slice());
+  for (const counts of others) for (let bin = 0; bin < counts.length; bin++) total![bin]! += counts[bin]!;
+  return total!;
 }
 
 /** The four sums of a column: pairs of totals, then pairs of what was lost. */

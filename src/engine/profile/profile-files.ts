@@ -6,7 +6,7 @@
 import type { DuckDBType } from '@duckdb/node-api';
 import type { Profile } from '../../domain/profile.ts';
 import type { DuckDbSession } from '../duckdb.ts';
-import { BIGINT, DOUBLE, DuckDBScalarFunction, ENUM, TINYINT } from '../duckdb-api.ts';
+import { BIGINT, DOUBLE, DuckDBScalarFunction, ENUM, TINYINT, version } from '../duckdb-api.ts';
 import { EngineFault } from '../fault.ts';
 import { identifier, literal, pathLiteral, readerCall } from '../sql.ts';
 import { outputItems, Vectors } from '../vectors.ts';
@@ -48,8 +48,7 @@ export async function profileFiles(session: DuckDbSession, options: ProfileFiles
     new Set(options.personal ?? []),
   );
   const byLabel = options.label !== undefined && options.label !== null;
-  const [version] = await session.rows('SELECT version() AS version');
-  const engine = `duckdb ${String(version?.['version']).replace(/^v/, '')}`;
+  const engine = `duckdb ${version().replace(/^v/, '')}`;
   const profiler = createProfiler({ ...options, engine, byLabel, columns: columns.map(({ column }) => column) });
   const slices = await sliceValues(session, relation, options.slices ?? []);
   const rows = await scan({ session, relation, profiler, columns, slices, options });
