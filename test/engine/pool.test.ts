@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { getPriority } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { create } from '@bufbuild/protobuf';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -48,6 +49,16 @@ test('runs jobs of several verbs side by side in its children', async () => {
   });
   expect(inspection.files[0]!.sha256).toMatch(/^[0-9a-f]{64}$/);
   expect(query.rows).toEqual([['1000', '499500']]);
+});
+
+test('children give way to the worker, whose loop sends heartbeats', async () => {
+  await pool.run('query', { sql: 'SELECT 1', tables: {} }, { deadlineMs: 30_000 });
+  const children = await readFile(`/proc/self/task/${process.pid}/children`, 'utf8');
+  const niceness = children
+    .trim()
+    .split(' ')
+    .map(pid => getPriority(Number(pid)));
+  expect(niceness).toContain(getPriority() + 5);
 });
 
 test('a fault of the child keeps its kind and names what is wrong', async () => {
