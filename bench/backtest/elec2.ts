@@ -47,8 +47,8 @@ export function openContract({ columns }: History): Contract {
 }
 
 /**
- * The default policy on weekly windows, labels known when the week ends. Its two numbers, the margin of the probe and the
- * cooldown, were chosen on weeks 1–40.
+ * The default policy on weekly windows, labels known when the week ends. The margin of the probe, the spans and certainties of
+ * its trigger (`domain/behind-probe.ts`) and the cooldown were chosen on weeks 1–40 and on seeded streams.
  */
 export function electricityPlan(history: History, weeks?: number): ReplayPlan {
   const windows = evenWindows({

@@ -14,7 +14,7 @@ import {
   runBacktest,
 } from '../../src/backtest/index.ts';
 import { reportStreams, type StreamResult } from '../../src/backtest/stream-report.ts';
-import { builtinLearner, probeLearner } from '../../src/trainers/learner.ts';
+import { builtinLearner } from '../../src/trainers/learner.ts';
 import { LearnerThreads } from '../../src/trainers/learner-threads.ts';
 import type { BenchOptions, BenchResult, Ratio } from '../main.ts';
 import { bankPlan, readBank } from './bank.ts';
@@ -65,7 +65,6 @@ function replay(plan: ReplayPlan, { log }: BenchOptions, threads: LearnerThreads
   return runBacktest({
     ...plan,
     learner: builtinLearner('gbdt', parameters, seed, threads),
-    probe: probeLearner('gbdt', parameters, seed, threads),
     parallel: threads.count,
     alternatives: neighbouringPolicies(plan.definition),
     progress: every20(plan.definition.model, log),

@@ -16,7 +16,7 @@ import { predictionTimeOf } from '../domain/prediction-time.ts';
 import { addDays, isDate } from '../domain/time.ts';
 import type { LabelledPartition, QueryJob } from '../engine/job.ts';
 import { rowShareSql } from '../engine/sql.ts';
-import { probeParameters } from '../trainers/learner.ts';
+import { quickParameters } from '../trainers/learner.ts';
 import { type LeadLagKind, leadLagAssociationSql, leadLagAucSql } from './lead-lag-sql.ts';
 import { type Queries, windowEndsSql } from './leakage-sql.ts';
 import type { Work } from './long.ts';
@@ -69,7 +69,7 @@ export async function randomSplitChecks(
       split,
       rowsMax: splitRowsMax,
       trainer: kind.name,
-      parameters: probeParameters(kind.name, kind.parameters),
+      parameters: quickParameters(kind.name, kind.parameters),
       seed: train.seed,
     },
     { deadlineMs: probeMs, signal },

@@ -1,4 +1,8 @@
-/** The probe in production: a small model of the newest labelled rows, trained for one comparison and thrown away. */
+/**
+ * The probe in production: what a training right before the cohort would have given, made for one comparison and thrown away.
+ * Its peer is not the champion but a twin of it, made in the same way of the rows that the champion learned from: program,
+ * size and sample are the same on both sides, so it is the newer rows alone that make the difference.
+ */
 import { mkdir } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
@@ -7,19 +11,19 @@ import { checkResult } from '../checks/result.ts';
 import { featureColumns } from '../domain/contract.ts';
 import type { ModelDefinition } from '../domain/definition.ts';
 import type { CheckResult } from '../domain/evidence.ts';
+import type { ModelVersion } from '../domain/model-version.ts';
 import { batchRows } from '../domain/scoring.ts';
-import { addDays, isDate } from '../domain/time.ts';
+import { dateOf } from '../domain/time.ts';
 import { readEvaluation } from '../engine/evaluation.ts';
 import { EngineFault } from '../engine/fault.ts';
 import type { LabelledPartition } from '../engine/job.ts';
-import { probeParameters } from '../trainers/learner.ts';
 import { pinFiles, pinTables } from './inputs.ts';
 import type { Work } from './long.ts';
-import { inScratch, modelFiles, type Services } from './services.ts';
-import { labelledPartition } from './snapshot.ts';
+import { inScratch, type Services } from './services.ts';
+import { labelledPartition, splitPartitions } from './snapshot.ts';
 
 const probeMs = 2 * 60 * 60_000;
-/** A small model learns nothing more from more rows; above it a share of the keys is drawn by their hash. */
+/** Enough to tell newer rows from older ones; above it a share of the keys is drawn by their hash, on both sides. */
 const probeRowsMax = 500_000;
 
 export interface ProbedCohort {
@@ -31,8 +35,8 @@ export interface ProbedCohort {
 }
 
 /**
- * How the version stands against a probe on the cohort's rows; nothing when no trigger asks. The probe is judged by the
- * contract and transform of the version, so both see the same rows. What cannot be learned from is a check that erred.
+ * How the rows the version learned from stand against newer ones on the cohort's rows; nothing when no trigger asks. Both are
+ * seen by the contract and transform of the version. What cannot be learned from is a check that erred.
  */
 export async function judgeByProbe(
   services: Services,
@@ -44,14 +48,20 @@ export async function judgeByProbe(
   if (trigger?.kind !== 'behind_probe' || definition.task !== 'binary') return [];
   const version = await services.catalog.version(cohort.model, cohort.version);
   const own = await services.catalog.definition(version.definition);
-  const earlier = await earlierPartitions(services, own, cohort.partitions);
-  if (earlier.length === 0) {
-    const reason = `no labelled partitions before ${cohort.partitions[0]} for a probe to learn from`;
+  const twin = await learnedPartitions(services, own, version);
+  const probe = await newerPartitions(services, own, cohort.partitions);
+  const name = `v${cohort.version}`;
+  if (probe.length === 0 || twin.length === 0) {
+    const reason = `no labelled partitions ${probe.length === 0 ? `before ${cohort.partitions[0]}` : `of ${name}`} are left for a probe to learn from`;
     return [checkResult('behind_probe', { status: 'insufficient', reason })];
+  }
+  if (probe.join() === twin.join()) {
+    const reason = `a training before ${cohort.partitions[0]} would have learned from what ${name} did: ${rangeOf(twin)}`;
+    return [checkResult('behind_probe', { status: 'not_applicable', reason })];
   }
   try {
     const rows = await inScratch(services, folder =>
-      scoreBoth(services, { definition: own, bundle: version.bundle, earlier, cohort, folder }, work),
+      scoreBoth(services, { definition: own, probe, twin, cohort, folder }, work),
     );
     const { metric, minRows } = definition.monitor.quality;
     return judgeProbe({
@@ -59,7 +69,8 @@ export async function judgeByProbe(
       ...rows,
       margin: trigger.margin,
       minRows,
-      probe: `a small model of ${earlier[0]} to ${earlier.at(-1)}`,
+      champion: `a model of what ${name} learned from (${rangeOf(twin)})`,
+      probe: `one of ${rangeOf(probe)}`,
       threshold: 0.5,
       seed: own.train.seed,
     });
@@ -69,58 +80,102 @@ export async function judgeByProbe(
   }
 }
 
-/** As many days as a training would take, up to the cohort: nothing of the cohort itself. */
-async function earlierPartitions(
-  { inputs }: Services,
-  { data, train }: ModelDefinition,
-  partitions: readonly string[],
+/** What a training on the day the cohort begins would have learned from. */
+async function newerPartitions(
+  services: Services,
+  definition: ModelDefinition,
+  [first]: readonly string[],
 ): Promise<readonly string[]> {
-  const first = partitions[0];
-  if (first === undefined || data.labels === null) return [];
-  const answered = new Set(await inputs.partitions(data.labels));
-  const earlier = (await inputs.partitions(data.features)).filter(
-    partition => partition < first && answered.has(partition),
-  );
-  return isDate(first)
-    ? earlier.filter(partition => isDate(partition) && partition >= addDays(first, -train.windowDays))
-    : earlier.slice(-train.windowDays);
+  if (first === undefined) return [];
+  const earlier = (await answeredPartitions(services, definition)).filter(partition => partition < first);
+  return learnedOf(definition, earlier, first);
 }
 
-async function scoreBoth(
+/** What the version learned from, as far as it is still there. */
+async function learnedPartitions(
   services: Services,
-  input: {
-    readonly definition: ModelDefinition;
-    readonly bundle: string;
-    readonly earlier: readonly string[];
-    readonly cohort: ProbedCohort;
-    readonly folder: string;
-  },
+  definition: ModelDefinition,
+  version: ModelVersion,
+): Promise<readonly string[]> {
+  const { partitions, asOf } = await services.catalog.snapshot(version.snapshots['features'] ?? '');
+  const present = new Set(await answeredPartitions(services, definition));
+  return learnedOf(definition, partitions, dateOf(asOf)).filter(partition => present.has(partition));
+}
+
+async function answeredPartitions({ inputs }: Services, { data }: ModelDefinition): Promise<readonly string[]> {
+  if (data.labels === null) return [];
+  const answered = new Set(await inputs.partitions(data.labels));
+  return (await inputs.partitions(data.features)).filter(partition => answered.has(partition));
+}
+
+function learnedOf({ data, train }: ModelDefinition, partitions: readonly string[], asOf: string): readonly string[] {
+  const { windowDays, holdoutDays, holdoutShare, purgeDays = 0 } = train;
+  const horizonDays = data.labels?.horizonDays ?? 0;
+  const split = { asOf, horizonDays, windowDays, holdoutDays, holdoutShare, purgeDays, excluded: [] };
+  return splitPartitions(partitions, split).train;
+}
+
+function rangeOf(partitions: readonly string[]): string {
+  return `${partitions[0]} to ${partitions.at(-1)}`;
+}
+
+interface Comparison {
+  readonly definition: ModelDefinition;
+  /** Partitions that each learns from. */
+  readonly probe: readonly string[];
+  readonly twin: readonly string[];
+  readonly cohort: ProbedCohort;
+  readonly folder: string;
+}
+
+async function scoreBoth(services: Services, input: Comparison, work: Work) {
+  const { definition, probe, twin, cohort, folder } = input;
+  const { contract, data } = definition;
+  const learners = [
+    { version: 1, ...(await learn(services, { definition, partitions: twin, folder: join(folder, 'twin') }, work)) },
+    { version: 2, ...(await learn(services, { definition, partitions: probe, folder: join(folder, 'probe') }, work)) },
+  ];
+  const evaluation = await services.engine.run(
+    'evaluate',
+    {
+      partitions: await presentPartitions(services, { definition, partitions: cohort.partitions, folder }, work),
+      transform: data.transform,
+      contract,
+      models: learners,
+      sliceColumns: [],
+      outputFolder: await folderOf(folder, 'scores'),
+      batchRows,
+    },
+    { deadlineMs: probeMs, signal: work.signal },
+  );
+  const { labels, weights, scores } = await readEvaluation(evaluation);
+  const scoresOf = (number: number) => scores.find(one => one.version === number)?.values ?? new Float64Array();
+  return { labels, weights, championScores: scoresOf(1), probeScores: scoresOf(2) };
+}
+
+/** Trains with the parameters of the definition; a program of the user's is not started for this, trees stand in for it. */
+async function learn(
+  services: Services,
+  input: { readonly definition: ModelDefinition; readonly partitions: readonly string[]; readonly folder: string },
   work: Work,
 ) {
-  const { definition, bundle, earlier, cohort, folder } = input;
+  const { definition, partitions, folder } = input;
   const { contract, data, task, train } = definition;
   const limits = { deadlineMs: probeMs, signal: work.signal };
-  const foldersOf = async (name: string) => {
-    const path = join(folder, name);
-    await mkdir(path, { recursive: true });
-    return path;
-  };
+  const present = await presentPartitions(services, { definition, partitions, folder }, work);
   const set = await services.engine.run(
     'materialise',
     {
-      partitions: sampled(
-        await presentPartitions(services, { definition, partitions: earlier, folder }, work),
-        train.seed,
-      ),
+      partitions: sampled(present, train.seed),
       transform: data.transform,
       contract,
-      outputFolder: await foldersOf('rows'),
+      outputFolder: await folderOf(folder, 'rows'),
     },
     limits,
   );
-  // A program of the user's is not started for a probe; trees stand in for it.
-  const kind = train.trainer.kind === 'builtin' ? train.trainer : { name: 'gbdt', parameters: {} };
-  const trained = await services.engine.run(
+  const { name, parameters } =
+    train.trainer.kind === 'builtin' ? train.trainer : { name: 'gbdt' as const, parameters: {} };
+  const { onnx, signature } = await services.engine.run(
     'train',
     {
       file: set.file.path,
@@ -131,35 +186,22 @@ async function scoreBoth(
         weight: data.labels?.weight ?? null,
       },
       features: featureColumns(contract),
-      trainer: kind.name,
-      parameters: probeParameters(kind.name, kind.parameters),
+      trainer: name,
+      parameters,
       seed: train.seed,
       threads: availableParallelism(),
       metadata: {},
-      outputFolder: await foldersOf('probe'),
+      outputFolder: await folderOf(folder, 'model'),
     },
     limits,
   );
-  const evaluation = await services.engine.run(
-    'evaluate',
-    {
-      partitions: await presentPartitions(services, { definition, partitions: cohort.partitions, folder }, work),
-      transform: data.transform,
-      contract,
-      models: [
-        { version: cohort.version, ...(await modelFiles(services, bundle)) },
-        // Versions count from 1; the probe has none.
-        { version: 0, onnx: trained.onnx, signature: trained.signature },
-      ],
-      sliceColumns: [],
-      outputFolder: await foldersOf('scores'),
-      batchRows,
-    },
-    limits,
-  );
-  const { labels, weights, scores } = await readEvaluation(evaluation);
-  const scoresOf = (number: number) => scores.find(one => one.version === number)?.values ?? new Float64Array();
-  return { labels, weights, championScores: scoresOf(cohort.version), probeScores: scoresOf(0) };
+  return { onnx, signature };
+}
+
+async function folderOf(parent: string, name: string): Promise<string> {
+  const path = join(parent, name);
+  await mkdir(path, { recursive: true });
+  return path;
 }
 
 function sampled(partitions: readonly LabelledPartition[], seed: number): readonly LabelledPartition[] {

@@ -28,7 +28,7 @@ export interface BacktestOptions extends ReplayPlan, Learners {
 }
 
 export interface BacktestProgress {
-  readonly stage: 'models' | 'probes' | 'policy' | 'thresholds' | 'shuffled copies';
+  readonly stage: 'models' | 'policy' | 'thresholds' | 'shuffled copies';
   readonly done: number;
   readonly total: number;
 }
@@ -93,9 +93,8 @@ async function comparePolicy(models: Models, options: BacktestOptions): Promise<
   if (first >= total) throw new Error(`the history has ${total} windows; the first training alone needs ${first}`);
   const report = (stage: BacktestProgress['stage']) => (done: number, of: number) =>
     options.progress?.({ stage, done, total: of });
-  // All models and probes first: they can be trained side by side, while a policy asks for one after the other.
+  // All models first: they can be trained side by side, while a policy asks for one after the other.
   const table = await models.qualityTable(report('models'));
-  await models.trainProbes(report('probes'));
   const replay = await models.replay(options, window => report('policy')(window - first, total - first));
   const outcome = (retrainings: readonly number[]): Outcome => ({
     retrainings,
@@ -165,7 +164,7 @@ async function replayCopy(options: BacktestOptions, order: Uint32Array): Promise
   const plan = { ...options, history: reorderHistory(options.history, order) };
   const models = new Models(plan, options);
   try {
-    await models.trainProbes(() => undefined);
+    await models.trainProbes();
     return await models.replay(plan);
   } finally {
     await models.close();

@@ -6,9 +6,8 @@
 import { measureQuality, qualityMetric } from '../checks/index.ts';
 import { inParallel } from '../domain/in-parallel.ts';
 import {
+  asksForProbes,
   firstWindow,
-  probedWindows,
-  probeRows,
   type Replay,
   type ReplayPlan,
   replayPolicy,
@@ -32,8 +31,6 @@ export interface Scorer {
 
 export interface Learners {
   readonly learner: Learner;
-  /** A small learner, for policies with the trigger `behind_probe`; null leaves that trigger without an answer. */
-  readonly probe: Learner | null;
   /** Trainings that may be under way at a time, as many as the learners have threads; 1 by default. */
   readonly parallel?: number;
 }
@@ -45,7 +42,6 @@ export class Models {
   readonly #learners: Learners;
   readonly #scorers = new Map<number, Promise<Scorer>>();
   readonly #scores = new Map<string, Float32Array>();
-  readonly #probes = new Map<number, Float32Array>();
 
   constructor(plan: ReplayPlan, learners: Learners) {
     this.#plan = plan;
@@ -54,8 +50,7 @@ export class Models {
 
   /** The policy of `plan`, which may be another one than that of this history's plan. */
   replay(plan: ReplayPlan, onWindow?: (window: number) => void): Promise<Replay> {
-    const probe = this.#learners.probe === null ? null : this.#probe;
-    return replayPolicy(plan, { scores: this.#score, probe, ...(onWindow === undefined ? {} : { onWindow }) });
+    return replayPolicy(plan, { scores: this.#score, ...(onWindow === undefined ? {} : { onWindow }) });
   }
 
   /** Trains every model that could serve, and scores every window with each. */
@@ -74,9 +69,15 @@ export class Models {
     return { first, windows, quality: (model, window) => values.get(`${model}/${window}`) ?? null };
   }
 
-  /** Trains the probes that a replay of the plan will ask for one after the other. */
-  async trainProbes(report: Report): Promise<void> {
-    if (this.#learners.probe !== null) await this.#each(probedWindows(this.#plan), report, this.#probe);
+  /** Trains side by side what a replay that compares with probes will ask for one after the other. */
+  async trainProbes(): Promise<void> {
+    if (!asksForProbes(this.#plan)) return;
+    const windows = range(firstWindow(this.#plan), this.#plan.windows.length);
+    await this.#each(
+      windows,
+      () => undefined,
+      window => this.#score(window, window),
+    );
   }
 
   /** Lets the models go. */
@@ -104,16 +105,6 @@ export class Models {
     const scorer = await this.#scorer(trainedBefore);
     const scores = await scorer.score(windowRows(this.#plan, window));
     this.#scores.set(key, scores);
-    return scores;
-  };
-
-  readonly #probe = async (window: number): Promise<Float32Array> => {
-    const known = this.#probes.get(window);
-    if (known !== undefined) return known;
-    const scorer = await this.#learners.probe!.fit(probeRows(this.#plan, window));
-    const scores = await scorer.score(windowRows(this.#plan, window));
-    scorer.close?.();
-    this.#probes.set(window, scores);
     return scores;
   };
 

@@ -43,8 +43,6 @@ export interface ReplayPlan {
 
 /** Scores of one window by the model trained for the windows from `trainedBefore` on. */
 export type Scores = (trainedBefore: number, window: number) => Promise<Float32Array>;
-/** Scores of one window by a small model of the labelled windows before it. */
-export type ProbeScores = (window: number) => Promise<Float32Array>;
 
 export interface ReplayedWindow {
   readonly window: number;
@@ -74,8 +72,6 @@ export interface Replay {
 
 export interface ReplayOptions {
   readonly scores: Scores;
-  /** Null when no trigger of the policy asks for a probe. */
-  readonly probe: ProbeScores | null;
   readonly onWindow?: (window: number) => void;
 }
 
@@ -105,7 +101,7 @@ export async function replayPolicy(plan: ReplayPlan, options: ReplayOptions): Pr
     const ripe = window - plan.labelLag;
     const server = served[ripe];
     if (server !== undefined) {
-      const quality = await judgeWindow(plan, { window: ripe, known: window, server }, options);
+      const quality = await judgeWindow(plan, { window: ripe, known: window, server }, scores);
       evidence.push(record(plan, { kind: 'quality', window: ripe, known: window, champion: server }, quality));
     }
     recorded.push(...evidence);
@@ -138,7 +134,8 @@ export async function replayPolicy(plan: ReplayPlan, options: ReplayOptions): Pr
     if (training?.kind !== 'serves') continue;
     champion = describeChampion(plan, window + 1);
     retrainings.push(window + 1);
-    recorded = [];
+    // Drift is told from another baseline now; what became known about newer rows stays true.
+    recorded = recorded.filter(({ kind }) => kind === 'quality');
     accepted = [];
   }
   return { windows, retrainings, refused };
@@ -165,20 +162,12 @@ export function trainingRows(plan: ReplayPlan, trainedBefore: number): History {
   return rowsOfWindows(plan, Math.max(0, end - plan.trainingWindows), end);
 }
 
-/** Rows the probe of a window learns from: as many as a training would take, up to the window, none held out. */
-export function probeRows(plan: ReplayPlan, window: number): History {
-  return rowsOfWindows(plan, Math.max(0, window - plan.trainingWindows), window);
+/** Whether a trigger of the policy compares with what a training before each window would have given. */
+export function asksForProbes(plan: Pick<ReplayPlan, 'definition'>): boolean {
+  return probeTrigger(plan) !== null;
 }
 
-/** The windows that a replay asks a probe for: all whose labels become known, where a trigger compares with one. */
-export function probedWindows(plan: ReplayPlan): readonly number[] {
-  if (probeTrigger(plan) === null) return [];
-  const first = firstWindow(plan);
-  const count = Math.max(0, plan.windows.length - plan.labelLag - first);
-  return Array.from({ length: count }, (_, index) => first + index);
-}
-
-function probeTrigger({ definition }: ReplayPlan) {
+function probeTrigger({ definition }: Pick<ReplayPlan, 'definition'>) {
   return definition.retrain.when.find(trigger => trigger.kind === 'behind_probe') ?? null;
 }
 
@@ -225,27 +214,29 @@ function judgeDrift(
   });
 }
 
-/** Quality of a window whose labels are known now, and how the model that served stands against a probe. */
+/** Quality of a window whose labels are known now, and what a training right before it would have given. */
 async function judgeWindow(
   plan: ReplayPlan,
   { window, known, server }: { readonly window: number; readonly known: number; readonly server: number },
-  { scores, probe }: ReplayOptions,
+  scores: Scores,
 ): Promise<CheckResult[]> {
   const rows = windowRows(plan, window);
   const champion = await scores(server, window);
   const checks = judgeWindowQuality(plan, { window, known }, rows, champion);
   const trigger = probeTrigger(plan);
-  if (trigger === null || probe === null) return checks;
+  // A model that was trained right before it has nothing newer to be compared with.
+  if (trigger === null || server === window) return checks;
   const { metric, minRows } = plan.definition.monitor.quality;
   const compared = judgeProbe({
     metric,
     labels: rows.labels,
     weights: rows.weights ?? null,
     championScores: champion,
-    probeScores: await probe(window),
+    probeScores: await scores(window, window),
     margin: trigger.margin,
     minRows,
-    probe: 'a small model of the newest labelled rows',
+    champion: 'the champion',
+    probe: 'a model of newer rows',
     threshold: 0.5,
     seed: plan.seed,
   });

@@ -96,7 +96,7 @@ async function replayStream(
     labelLag: 0,
     seed,
   };
-  const models = new Models(plan, { learner: options.learner, probe: null });
+  const models = new Models(plan, { learner: options.learner });
   try {
     return await models.replay(plan);
   } finally {

@@ -1,6 +1,7 @@
 /**
- * The probe: a small model of the newest labelled rows that nobody serves. On a hard week it does as badly as the champion;
- * where it does better, the world has moved on and a new training would pay. A fixed minimum cannot tell the two apart.
+ * The probe: what a training right before the cohort would have given, which nobody serves. On a hard week it does as badly as
+ * the champion; where it does better, the world has moved on and a new training would pay. A fixed minimum cannot tell the two
+ * apart. The two differ in their rows alone: a model of another kind or size would be ahead also where nothing changes.
  */
 import type { CheckResult } from '../domain/evidence.ts';
 import type { Numbers } from '../stats/measured.ts';
@@ -21,7 +22,8 @@ export interface ProbeInput {
   /** What the champion may be behind. */
   readonly margin: number;
   readonly minRows: number;
-  /** What the probe is and has learned from, for people. */
+  /** Whose scores these are, for people. */
+  readonly champion: string;
   readonly probe: string;
   readonly threshold: number | null;
   readonly seed: number;
@@ -32,9 +34,9 @@ const confidence = 0.99;
 
 /**
  * `behind_probe` warns when the champion is certain to be behind by more than the margin. That it is certain to be behind at
- * all would prove no change: another learner, more rows or luckier ones put a probe ahead also in a world that stands still,
- * and that much is what the margin grants. The trigger of the same name (`domain/decision.ts`) asks another question, whether
- * a training would pay, and pools the newest cohorts.
+ * all would prove no change: more rows or luckier ones put a probe ahead also in a world that stands still, and that much is
+ * what the margin grants. The trigger of the same name (`domain/behind-probe.ts`) asks another question, whether a training
+ * would pay, and adds up the newest cohorts.
  */
 export function judgeProbe(input: ProbeInput): CheckResult[] {
   return judgeTable('behind_probe', () => judge(input));
@@ -71,7 +73,7 @@ function judge(input: ProbeInput): Finding {
     status: low > input.margin ? 'warn' : 'pass',
     details: { metric, champion, probe: challenger },
     reason:
-      `${metric} ${plain(champion)} against ${plain(challenger)} of ${input.probe} on the same ${rows} rows: ` +
+      `${metric} ${plain(champion)} of ${input.champion} against ${plain(challenger)} of ${input.probe} on the same ${rows} rows: ` +
       `${value > 0 ? 'behind' : 'ahead'} by ${plain(Math.abs(value))} (${plain(-high)} to ${plain(-low)} with 99 % confidence)`,
   };
 }

@@ -17,7 +17,7 @@ import type { ModelDefinition } from '../domain/definition.ts';
 import { isDate } from '../domain/time.ts';
 import { readHistoryArrays } from '../engine/history-job.ts';
 import type { LabelledPartition } from '../engine/job.ts';
-import { builtinLearner, probeLearner } from '../trainers/learner.ts';
+import { builtinLearner } from '../trainers/learner.ts';
 import { LearnerThreads } from '../trainers/learner-threads.ts';
 import { backtestLines, verdictOf } from './backtest-report.ts';
 import { withEngine } from './engine.ts';
@@ -52,7 +52,7 @@ async function replayed(definition: ModelDefinition, plan: ReplayPlan): Promise<
   try {
     return await runBacktest({
       ...plan,
-      ...learnersOf(definition, threads),
+      learner: learnerOf(definition, threads),
       parallel: threads.count,
       alternatives: neighbouringPolicies(definition),
       progress: progressNotes(),
@@ -63,14 +63,11 @@ async function replayed(definition: ModelDefinition, plan: ReplayPlan): Promise<
 }
 
 /** The definition's own trainer; a program of the user's cannot be started for every window, so trees stand in for it. */
-function learnersOf({ model, train }: ModelDefinition, threads: LearnerThreads) {
+function learnerOf({ model, train }: ModelDefinition, threads: LearnerThreads) {
   const { trainer, seed } = train;
   if (trainer.kind === 'command') note(`${model} is trained by a program; built-in boosted trees stand in for it`);
   const { name, parameters } = trainer.kind === 'builtin' ? trainer : { name: 'gbdt', parameters: {} };
-  return {
-    learner: builtinLearner(name, parameters, seed, threads),
-    probe: probeLearner(name, parameters, seed, threads),
-  };
+  return builtinLearner(name, parameters, seed, threads);
 }
 
 /** Windows, lags and holdout as production has them, in whole windows. */

@@ -3,6 +3,7 @@
  * the same decision in production, in a replay and in a backtest; and it is recorded also when it concludes to do nothing.
  */
 import { type AlertAutomation, type AlertState, followAlert } from './alert.ts';
+import { judgeBehindProbe, type ProbedCohort } from './behind-probe.ts';
 import type { ModelDefinition, RetrainTrigger } from './definition.ts';
 import { type CheckResult, type Evidence, latestPerWindow, windowOf } from './evidence.ts';
 import type { ChangeClass, SubjectState } from './incident.ts';
@@ -67,8 +68,6 @@ export interface DecisionInput {
 /** Classes a model must not learn: it would know the bug, the event or the season by heart. */
 const neverLearned: readonly ChangeClass[] = ['data_bug', 'event_spike', 'seasonal'];
 const dayMs = 86_400_000;
-/** The check `behind_probe` gives a 99 % interval: this many standard errors from end to end. */
-const probeInterval = 2 * 2.5758;
 
 /** Never throws for what the evidence holds; the same input gives the same decision. */
 export function decide(input: DecisionInput): Decision {
@@ -126,7 +125,7 @@ function considerTrigger(trigger: RetrainTrigger, input: DecisionInput): Conside
     case 'quality_below':
       return { trigger: trigger.kind, ...considerQuality(input) };
     case 'behind_probe':
-      return { trigger: trigger.kind, ...considerProbe(trigger.margin, input) };
+      return { trigger: trigger.kind, ...judgeBehindProbe(trigger.margin, probedCohorts(input)) };
     case 'drift':
       return { trigger: trigger.kind, ...considerDrift(input) };
     case 'drift_with_loss':
@@ -189,28 +188,6 @@ function considerQuality(input: DecisionInput): Answer {
     state: 'quiet',
     reason: `${name} is ${text(pooled.value)} (${text(pooled.low)} to ${text(pooled.high)}), at least ${text(min)} wanted: ${count}`,
   };
-}
-
-/** Cohorts of the champion that the comparison with a probe is taken over: one hard week alone proves little. */
-const probedCohorts = 2;
-/** Normal quantile of 99 %: a champion that is as good as its probe fires in one window of a hundred. */
-const probeQuantile = 2.326;
-
-/** The champion against a probe: behind by more than the margin on average of the newest cohorts, and certain to be behind. */
-function considerProbe(margin: number, input: DecisionInput): Answer {
-  const compared = cohortsOf(input, check => check.check === 'behind_probe').slice(-probedCohorts);
-  if (compared.length === 0) return { state: 'unknown', reason: 'no cohort was compared with a probe yet' };
-  const { length } = compared;
-  const value = compared.reduce((total, cohort) => total + cohort.value, 0) / length;
-  const variance = compared.reduce((total, { low, high }) => total + ((high - low) / probeInterval) ** 2, 0);
-  const high = value + (probeQuantile * Math.sqrt(variance)) / length;
-  const found = `the champion is ${value < 0 ? 'behind' : 'ahead of'} a small model of the newest labelled rows by ${text(Math.abs(value))} on average of ${length} cohort${length === 1 ? '' : 's'}`;
-  if (value < -margin && high < 0)
-    return {
-      state: 'fired',
-      reason: `${found}, by at least ${text(-high)} with 99 % confidence, ${text(margin)} allowed`,
-    };
-  return { state: 'quiet', reason: `${found}; ${text(margin)} and certainty are needed` };
 }
 
 /** Persistent drift of any feature or of the predictions, whatever it did to quality. */
@@ -340,16 +317,30 @@ function estimates(input: DecisionInput): readonly Cohort[] {
   return cohortsOf(input, check => check.check === 'estimated_quality');
 }
 
-function cohortsOf(input: DecisionInput, wanted: (check: CheckResult) => boolean): readonly Cohort[] {
-  const newest = latestPerWindow(
-    input.evidence.filter(({ kind }) => kind === 'quality').filter(item => isAbout(item, input.champion)),
-  );
-  return newest.flatMap(evidence => {
-    const check = evidence.checks.find(candidate => wanted(candidate) && candidate.slice === null);
+function cohortsOf(
+  { evidence, champion }: Pick<DecisionInput, 'evidence' | 'champion'>,
+  wanted: (check: CheckResult) => boolean,
+): readonly Cohort[] {
+  const newest = latestPerWindow(evidence.filter(item => item.kind === 'quality' && isAbout(item, champion)));
+  return newest.flatMap(item => {
+    const check = item.checks.find(candidate => wanted(candidate) && candidate.slice === null);
     if (check === undefined || check.value === null || check.interval === null || check.status === 'insufficient')
       return [];
-    return [{ window: windowOf(evidence), value: check.value, low: check.interval[0], high: check.interval[1] }];
+    return [{ window: windowOf(item), value: check.value, low: check.interval[0], high: check.interval[1] }];
   });
+}
+
+/** Comparisons with a probe, those of earlier champions too, in the order of their windows. */
+function probedCohorts({ evidence, champion }: DecisionInput): readonly ProbedCohort[] {
+  const versions = new Set(evidence.map(({ subject }) => subject['version'] ?? null));
+  return [...versions]
+    .flatMap(version => {
+      const about = evidence.filter(({ subject }) => (subject['version'] ?? null) === version);
+      const own = champion === null || version === null || version === champion;
+      const cohorts = cohortsOf({ evidence: about, champion: null }, check => check.check === 'behind_probe');
+      return cohorts.map(cohort => ({ ...cohort, own }));
+    })
+    .toSorted((left, right) => (left.window < right.window ? -1 : left.window > right.window ? 1 : 0));
 }
 
 /** Inverse-variance mean of cohort values; a 95 % interval is 3.92 standard errors wide. */

@@ -166,7 +166,7 @@ describe('what the policy concludes', () => {
 });
 
 describe('the trigger behind_probe', () => {
-  const cohort = (day: number, value: number, half: number): Evidence => {
+  const cohort = (day: number, value: number, half: number, version = '1'): Evidence => {
     const check = (name: string, changes: object) => ({
       check: name,
       status: 'pass' as const,
@@ -191,7 +191,7 @@ describe('the trigger behind_probe', () => {
       schema: 'evidence/1',
       kind: 'quality',
       model: 'm',
-      subject: { partition: `2026-01-0${day}`, version: '1' },
+      subject: { partition: `2026-01-0${day}`, version },
       baseline: null,
       asOf: `2026-01-0${day}T12:00:00Z`,
       checks,
@@ -231,16 +231,31 @@ describe('the trigger behind_probe', () => {
       'certain and more than the margin',
       [cohort(1, -0.05, 0.02), cohort(2, -0.04, 0.02)],
       'retrain',
-      /behind .* by 0\.045/,
+      /lost 0\.090 .* over the newest 2 cohorts, 0\.020 allowed; newer rows help, by at least 0\.05/,
     ],
-    ['certain, but within the margin', [cohort(1, -0.015, 0.005), cohort(2, -0.015, 0.005)], 'nothing', /0\.015/],
+    ['one cohort, where it is beyond doubt', [cohort(1, 0.05, 0.02), cohort(2, -0.05, 0.02)], 'retrain', /lost 0\.050/],
+    ['one cohort, where it is not', [cohort(1, 0.05, 0.05), cohort(2, -0.05, 0.05)], 'nothing', /certainty/],
+    ['small losses, until they add up', [1, 2].map(day => cohort(day, -0.009, 0.005)), 'nothing', /lost 0\.018/],
+    ['small losses that have added up', [1, 2, 3].map(day => cohort(day, -0.009, 0.005)), 'retrain', /lost 0\.027/],
     ['more than the margin, but not certain', [cohort(1, -0.05, 0.1), cohort(2, -0.04, 0.1)], 'nothing', /certainty/],
-    ['one bad cohort after a good one', [cohort(1, 0.05, 0.02), cohort(2, -0.05, 0.02)], 'nothing', /ahead of|behind/],
     [
-      'older cohorts do not count',
-      [cohort(1, 0.3, 0.02), cohort(2, -0.05, 0.02), cohort(3, -0.05, 0.02)],
+      'what was lost long before is not held against it',
+      [cohort(1, -0.3, 0.02), ...[2, 3, 4, 5, 6, 7, 8, 9].map(day => cohort(day, 0.001, 0.02))],
+      'nothing',
+      /is ahead/,
+    ],
+    [
+      'what a predecessor has shown is proof for the champion, whose own loss need be less certain',
+      [cohort(1, -0.1, 0.02, '0'), cohort(2, -0.03, 0.04)],
       'retrain',
-      /2 cohorts/,
+      /lost 0\.030 .* over the newest cohort, .* over the newest 2 cohorts with 99 %/,
+    ],
+    ['the same loss without a predecessor', [cohort(2, -0.03, 0.04)], 'nothing', /lost 0\.030/],
+    [
+      'what a predecessor has lost is not held against the champion',
+      [cohort(1, -0.1, 0.02, '0'), cohort(2, 0, 0.02)],
+      'nothing',
+      /0\.000/,
     ],
     ['no comparison yet', [], 'nothing', /no cohort was compared/],
   ] as const)('%s', (_, evidence, action, reason) => {

@@ -23,7 +23,8 @@ function judged(
     probeScores: scores(noise.probe),
     margin: 0.02,
     minRows,
-    probe: 'a small model',
+    champion: 'the champion',
+    probe: 'a model of newer rows',
     threshold: null,
     seed,
   });

@@ -1,4 +1,4 @@
-/** Monitoring with the trigger `behind_probe`: a small model is trained for the comparison, and the decision says what it found. */
+/** Monitoring with the trigger `behind_probe`: two models are trained for the comparison, and the decision says what it found. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -23,36 +23,44 @@ test('a cohort is compared with a probe, and the evidence and the decision say h
   const connection = await Connection.connect(almanac.server.target.connection);
   try {
     const client = new Client({ connection });
-    const asOf = '2025-01-31';
+    const asOf = '2025-01-27';
     await start<TrainResult>(client, 'trainModel', workflowId.train(model, asOf), { model, asOf });
     await approveTrained(client, project, asOf);
-    const scored = ['2025-01-31', '2025-02-08'];
+    const scored = ['2025-01-27', '2025-01-31', '2025-02-04', '2025-02-08'];
     for (const partition of scored) {
       const id = workflowId.score(model, partition, 1);
       const job = await start<ScoreResult>(client, 'scoreModel', id, { model, partition, generation: 1 });
       expect(await job.result()).toMatchObject({ kind: 'committed' });
     }
-    const partition = '2025-02-08';
-    const run = await start<MonitorResult>(client, 'monitorModel', workflowId.monitor(model, partition), {
-      model,
-      partition,
-    });
-    expect(await run.result()).toMatchObject({ kind: 'decided', conclusion: 'nothing' });
+    // The labels of the first day and of the second are known by then.
+    for (const partition of ['2025-02-04', '2025-02-08']) {
+      const id = workflowId.monitor(model, partition);
+      const run = await start<MonitorResult>(client, 'monitorModel', id, { model, partition });
+      expect(await run.result()).toMatchObject({ kind: 'decided', conclusion: 'nothing' });
+    }
 
     const catalog = catalogOf(project);
     const recorded = await catalog.evidenceList(model, { kind: 'quality' });
-    const entry = recorded.find(({ subject }) => subject.partition === asOf);
-    const evidence = await catalog.evidence(entry?.digest ?? '');
-    expect(evidence.subject).toMatchObject({ partition: asOf, version: '1' });
-    const compared = evidence.checks.find(({ check }) => check === 'behind_probe');
-    // The world of this test does not change: a model of a few more days is no better than the champion.
+    const comparedOn = async (partition: string) => {
+      const entry = recorded.find(({ subject }) => subject.partition === partition);
+      const evidence = await catalog.evidence(entry?.digest ?? '');
+      expect(evidence.subject).toMatchObject({ partition, version: '1' });
+      return evidence.checks.find(({ check }) => check === 'behind_probe');
+    };
+    // Labels take a week, a week is held out, and another lies between the two.
+    expect(await comparedOn('2025-01-27')).toMatchObject({
+      status: 'not_applicable',
+      reason: 'a training before 2025-01-27 would have learned from what v1 did: 2025-01-01 to 2025-01-06',
+    });
+    // The world of this test does not change: four days more do not put a probe ahead.
+    const compared = await comparedOn('2025-01-31');
     expect(compared).toMatchObject({ status: 'pass', rows: 1_000, limit: -0.02 });
     expect(compared?.reason).toMatch(
-      /^auc 0\.\d+ against 0\.\d+ of a small model of 2025-01-11 to 2025-01-30 on the same 1000 rows/,
+      /^auc 0\.\d+ of a model of what v1 learned from \(2025-01-01 to 2025-01-06\) against 0\.\d+ of one of 2025-01-01 to 2025-01-10 on the same 1000 rows/,
     );
-    const [decision] = await catalog.decisions(model);
-    expect(decision?.considered).toEqual([
-      { trigger: 'behind_probe', state: 'quiet', reason: expect.stringContaining('on average of 1 cohort') },
+    const decisions = await catalog.decisions(model);
+    expect(decisions.find(({ partition }) => partition === '2025-02-08')?.considered).toEqual([
+      { trigger: 'behind_probe', state: 'quiet', reason: expect.stringContaining('over the newest cohort') },
     ]);
   } finally {
     await connection.close();
