@@ -84,16 +84,17 @@ export class Source {
   }
 }
 
-/** Row counts of the footers against the plan; gives where row groups start. */
+/** Row counts of the footers against the plan; gives where row groups start in the files that are read in part. */
 async function assertFooters(session: DuckDbSession, job: SourceJob): Promise<RowGroupStarts> {
   const parquet = job.inputs.filter(input => (input.format ?? 'parquet') === 'parquet');
-  const starts = await rowGroupStarts(session, [...new Set(parquet.map(input => input.path))]);
+  const pathsOf = (inputs: readonly InputRange[]) => [...new Set(inputs.map(input => input.path))];
+  const starts = await rowGroupStarts(session, pathsOf(parquet.filter(input => input.rowGroups !== undefined)));
   if (parquet.length < job.inputs.length) return starts;
+  const counts = await rowCounts(session, pathsOf(parquet.filter(input => input.rowGroups === undefined)));
   let rows = 0;
-  for (const input of parquet) {
-    const known = starts.get(input.path) ?? [0];
-    const [from, to] = input.rowGroups ?? [0, known.length - 1];
-    rows += (known[to] ?? 0) - (known[from] ?? 0);
+  for (const { path, rowGroups } of parquet) {
+    const known = starts.get(path) ?? [];
+    rows += rowGroups === undefined ? (counts.get(path) ?? 0) : (known[rowGroups[1]] ?? 0) - (known[rowGroups[0]] ?? 0);
   }
   if (rows !== job.rows) {
     throw new EngineFault(
@@ -106,16 +107,40 @@ async function assertFooters(session: DuckDbSession, job: SourceJob): Promise<Ro
   return starts;
 }
 
-/** First row of each row group and, last, the row count, per file. */
+/** First row of each row group and, last, the row count, per file. DuckDB looks at every column for it: slow on wide tables. */
 export async function rowGroupStarts(session: DuckDbSession, paths: readonly string[]): Promise<RowGroupStarts> {
   const starts = new Map<string, number[]>(paths.map(path => [path, [0]]));
-  if (paths.length === 0) return starts;
-  const read = (some: readonly string[]) =>
-    session.rows(
-      `SELECT DISTINCT file_name, row_group_id, row_group_num_rows FROM parquet_metadata([${some.map(pathLiteral).join(', ')}])
-       ORDER BY file_name, row_group_id`,
-    );
-  const groups = await read(paths).catch(async (error: unknown) => {
+  const groups = await footerRows(
+    session,
+    paths,
+    files => `SELECT file_name, row_group_num_rows FROM parquet_metadata(${files}) WHERE column_id = 0
+              ORDER BY file_name, row_group_id`,
+  );
+  for (const group of groups) {
+    const known = starts.get(String(group['file_name']));
+    known?.push(known.at(-1)! + Number(group['row_group_num_rows']));
+  }
+  return starts;
+}
+
+async function rowCounts(session: DuckDbSession, paths: readonly string[]): Promise<ReadonlyMap<string, number>> {
+  const files = await footerRows(
+    session,
+    paths,
+    list => `SELECT file_name, num_rows FROM parquet_file_metadata(${list})`,
+  );
+  return new Map(files.map(file => [String(file['file_name']), Number(file['num_rows'])]));
+}
+
+/** What a query over all footers says; a footer that cannot be read is named. */
+async function footerRows(
+  session: DuckDbSession,
+  paths: readonly string[],
+  query: (files: string) => string,
+): Promise<Awaited<ReturnType<DuckDbSession['rows']>>> {
+  if (paths.length === 0) return [];
+  const read = (some: readonly string[]) => session.rows(query(`[${some.map(pathLiteral).join(', ')}]`));
+  return read(paths).catch(async (error: unknown) => {
     for (const path of paths) {
       await read([path]).catch((cause: unknown) => {
         throw brokenFooter(path, cause);
@@ -123,11 +148,6 @@ export async function rowGroupStarts(session: DuckDbSession, paths: readonly str
     }
     throw error;
   });
-  for (const group of groups) {
-    const known = starts.get(String(group['file_name']));
-    known?.push(known.at(-1)! + Number(group['row_group_num_rows']));
-  }
-  return starts;
 }
 
 function brokenFooter(path: string, cause: unknown): EngineFault {
