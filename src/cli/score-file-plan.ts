@@ -74,11 +74,13 @@ export async function planWork(
   assertColumns([...options.keys, ...(options.features ?? [])], columns);
   const features =
     options.features ?? columns.filter(column => isFeature(column, options.keys)).map(column => column.name);
-  const model = await prepareModel(options, pool, { scratch, features, columns });
   const chunks = planChunks(inspection.files, {
     chunkRows: options.chunkRows ?? chunkRows,
     chunksWanted: processes,
   });
+  // One child prepares; those that will score beside it start meanwhile, and no others.
+  pool.warm(chunks.length);
+  const model = await prepareModel(options, pool, { scratch, features, columns });
   const files = new Map(found.map(file => [file.path, file]));
   const contract = contractOf(options.keys, model);
   const baseline = await baselineOf(options, pool, { scratch, inspection, model });

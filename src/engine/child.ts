@@ -3,7 +3,6 @@
  * and everything it needs comes in the job. Native code may block this process for as long as it likes; the pool watches
  * from outside.
  */
-import { Worker } from 'node:worker_threads';
 import { toDocument } from './fault.ts';
 import type { ChildMessage, ChildUsage, JobMessage } from './protocol.ts';
 import { loadVerb, type Progress } from './verbs.ts';
@@ -25,7 +24,8 @@ process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'));
 process.on('message', (message: JobMessage) => {
   void answer(message);
 });
-watchParent();
+// Nobody tells of a parent that went while this process was starting.
+if (!process.connected || process.ppid !== Number(process.argv[2])) process.kill(process.pid, 'SIGKILL');
 
 async function answer(message: JobMessage): Promise<void> {
   const { id } = message;
@@ -69,15 +69,4 @@ function throttledProgress(id: number): (progress: Progress) => void {
     lastMs = now;
     send({ type: 'progress', id, progress });
   };
-}
-
-/**
- * `disconnect` is only seen between native calls. If the parent is killed while a model never returns, nobody is left to
- * kill this process; a thread of its own notices that the parent is not the one in the arguments and ends it. Nor is it
- * seen when the parent went while this process was starting.
- */
-function watchParent(): void {
-  const parent = Number(process.argv[2]);
-  const code = `setInterval(() => { if (process.ppid !== ${parent}) process.kill(process.pid, 'SIGKILL'); }, 1000);`;
-  new Worker(code, { eval: true, execArgv: [], resourceLimits: { maxOldGenerationSizeMb: 16 } }).unref();
 }

@@ -2,6 +2,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { getPriority, setPriority } from 'node:os';
+import { endWithParent } from './end-with-parent.ts';
 import { EngineFault, fromDocument, saysOutOfMemory } from './fault.ts';
 import type { ChildMessage, ChildUsage, JobMessage } from './protocol.ts';
 import type { Progress } from './verbs.ts';
@@ -58,6 +59,7 @@ export class EngineChild {
       stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
     });
     this.#giveWay();
+    endWithParent(this.#process);
     this.#process.stderr?.setEncoding('utf8').on('data', (text: string) => {
       this.#stderr = (this.#stderr + text).slice(-STDERR_TAIL_CHARS);
     });

@@ -87,9 +87,11 @@ export class EnginePool {
     }
   }
 
-  /** Starts all children now, so that the first jobs do not pay for it. */
-  warm(): void {
-    while (this.#idle.length + this.#busy.size < this.size) this.#idle.push(this.#spawn());
+  /** Starts so many children now, at most all, so that the first jobs do not wait for it. */
+  warm(children: number): void {
+    const wanted = Math.min(children, this.size);
+    // Those that are up already are taken first.
+    while (this.#idle.length + this.#busy.size < wanted) this.#idle.unshift(this.#spawn());
   }
 
   /** CPU seconds of this process and of every child so far, and the sum of their peaks of resident memory. */
