@@ -14,7 +14,17 @@ import { FILES, generateRows, repeatRows } from './data.ts';
 import { denseModel, namedModel, noModel, treeModel } from './models.ts';
 import { type NightlyRun, runNightly } from './nightly.ts';
 import type { BoundParts, LoadParts } from './parts.ts';
-import { buildOurs, preparePython, type Run, runOurs, runPart, runPeer, runScript, WORK } from './processes.ts';
+import {
+  buildOurs,
+  preparePython,
+  type Rate,
+  type Run,
+  runOurs,
+  runPart,
+  runPeer,
+  runScript,
+  WORK,
+} from './processes.ts';
 
 const PEERS = ['pyarrow', 'onnxruntime', 'numpy', 'numba'];
 const ROUNDS = 3;
@@ -231,7 +241,7 @@ async function slowPeers(bench: Bench): Promise<void> {
         ours: () => runOurs(models.mlp, data),
         peer: () => runScript(python, script, [models.mlp, data, join(WORK, script.replace('.py', ''))]),
       });
-      compare(bench, `MLP, end to end, against ${name}`, pairs, wanted);
+      compareRates(bench, `MLP, end to end, against ${name}`, pairs, wanted);
     } catch (error) {
       bench.notes.push(`${name} was not measured: ${error instanceof Error ? error.message.split('\n')[0] : error}`);
     }
@@ -248,17 +258,17 @@ async function slowPeers(bench: Bench): Promise<void> {
   });
 }
 
-interface Pair {
+interface Pair<Peer extends Rate = Run> {
   readonly ours: Run;
-  readonly peer: Run;
+  readonly peer: Peer;
 }
 
-async function inTurn(
+async function inTurn<Peer extends Rate>(
   bench: Bench,
   name: string,
-  sides: { readonly ours: () => Promise<Run>; readonly peer: () => Promise<Run> },
-): Promise<readonly Pair[]> {
-  const pairs: Pair[] = [];
+  sides: { readonly ours: () => Promise<Run>; readonly peer: () => Promise<Peer> },
+): Promise<readonly Pair<Peer>[]> {
+  const pairs: Pair<Peer>[] = [];
   for (let round = 0; round < ROUNDS; round++) {
     const ours = await sides.ours();
     const peer = await sides.peer();
@@ -268,8 +278,8 @@ async function inTurn(
   return pairs;
 }
 
-function compare(bench: Bench, name: string, pairs: readonly Pair[], wanted: number): void {
-  const of = (pick: (pair: Pair) => number) => median(pairs.map(pick));
+function compareRates(bench: Bench, name: string, pairs: readonly Pair<Rate>[], wanted: number): void {
+  const of = (pick: (pair: Pair<Rate>) => number) => median(pairs.map(pick));
   judge(bench, {
     name,
     ours: of(({ ours }) => perSecond(ours)),
@@ -278,6 +288,11 @@ function compare(bench: Bench, name: string, pairs: readonly Pair[], wanted: num
     wanted,
     unit: 'rows/s',
   });
+}
+
+function compare(bench: Bench, name: string, pairs: readonly Pair[], wanted: number): void {
+  compareRates(bench, name, pairs, wanted);
+  const of = (pick: (pair: Pair) => number) => median(pairs.map(pick));
   judge(bench, {
     name: `${name}: CPU`,
     ours: of(({ ours }) => ours.cpuUsPerRow),
@@ -302,12 +317,13 @@ function worst(pairs: readonly Pair[], pick: (run: Run) => number): number {
   return Math.max(...pairs.map(({ ours }) => pick(ours)));
 }
 
-function perSecond({ rows, seconds }: Run): number {
+function perSecond({ rows, seconds }: Rate): number {
   return rows / seconds;
 }
 
-function described({ rows, seconds, cpuUsPerRow, rssMb }: Run): string {
-  return `${Math.round(rows / seconds)} rows/s, ${cpuUsPerRow.toFixed(2)} CPU µs/row, ${Math.round(rssMb)} MB`;
+function described(run: Rate | Run): string {
+  const rate = `${Math.round(perSecond(run))} rows/s`;
+  return 'rssMb' in run ? `${rate}, ${run.cpuUsPerRow.toFixed(2)} CPU µs/row, ${Math.round(run.rssMb)} MB` : rate;
 }
 
 function median(values: readonly number[]): number {

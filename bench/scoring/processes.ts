@@ -12,15 +12,19 @@ import { FEATURES } from './data.ts';
 export const CACHE: string = fileURLToPath(new URL('../../.cache/bench/', import.meta.url));
 export const WORK: string = join(CACHE, 'scoring');
 export const BATCH_ROWS = 2_048;
+const SCRIPT_MS_MAX = 600_000;
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url));
 const DIST = join(CACHE, 'dist');
 const run = promisify(execFile);
 
 /** One whole run, process starts included. */
-export interface Run {
+export interface Rate {
   readonly rows: number;
   readonly seconds: number;
+}
+
+export interface Run extends Rate {
   readonly cpuUsPerRow: number;
   /** Peaks of all processes together. */
   readonly rssMb: number;
@@ -85,11 +89,11 @@ export async function runPeer(python: string, model: string, input: string, opti
   return asRun(stdout);
 }
 
-/** Another Python script, with the same figures as its last line. */
-export async function runScript(python: string, script: string, parameters: readonly string[]): Promise<Run> {
+/** Another Python script; its last line says rows and seconds. What it starts are no children of ours to be measured. */
+export async function runScript(python: string, script: string, parameters: readonly string[]): Promise<Rate> {
   const path = fileURLToPath(new URL(`./${script}`, import.meta.url));
-  const { stdout } = await run(python, [path, ...parameters], { maxBuffer: 2 ** 26 });
-  return asRun(stdout.trim().split('\n').at(-1) ?? '');
+  const { stdout } = await run(python, [path, ...parameters], { maxBuffer: 2 ** 26, timeout: SCRIPT_MS_MAX });
+  return JSON.parse(stdout.trim().split('\n').at(-1) ?? '') as Rate;
 }
 
 function asRun(json: string): Run {
