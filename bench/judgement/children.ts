@@ -1,4 +1,4 @@
-/** Our side as processes: compiled and bundled as the product's children are, started with their flags. */
+/** Our side as processes: compiled and bundled as the product's children are, started with their flags and environment. */
 import { execFile } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { performance } from 'node:perf_hooks';
@@ -39,6 +39,7 @@ export async function compileChildren(): Promise<void> {
 export async function runChild<T extends object>(name: ChildName, args: readonly string[]): Promise<T & Cost> {
   const path = `${FOLDER}/dist/child/${name}.js`;
   const began = performance.now();
-  const { stdout } = await run(process.execPath, [...HEAP_FLAGS, path, ...args], { maxBuffer: 2 ** 26 });
+  const options = { maxBuffer: 2 ** 26, env: { TZ: 'UTC' } };
+  const { stdout } = await run(process.execPath, [...HEAP_FLAGS, path, ...args], options);
   return { wall: (performance.now() - began) / 1000, ...JSON.parse(stdout.trimEnd().split('\n').at(-1)!) };
 }

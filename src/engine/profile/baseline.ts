@@ -8,7 +8,7 @@ import type { DuckDbSession } from '../duckdb.ts';
 import { identifier } from '../sql.ts';
 import { type ProfileArgument, profileArguments } from './columns.ts';
 import { nextDown, roundTo12Digits } from './floats.ts';
-import { type ColumnSample, quantileOfSorted, runsOf, sampleColumns } from './sample.ts';
+import { type ColumnSample, quantileOfSorted, sampleColumns } from './sample.ts';
 
 export interface BuildBaselineOptions {
   /** The reference rows, as a SELECT. */
@@ -96,9 +96,11 @@ function frequentValues(values: Float64Array): Pick<Summary, 'points' | 'discret
   const all: number[] = [];
   const frequent: number[] = [];
   let different = 0;
-  for (const [value, count] of runsOf(values)) {
+  for (let from = 0, to = 0; from < values.length; from = to) {
+    const value = values[from]!;
+    while (to < values.length && values[to] === value) to++;
     if (++different <= DISCRETE_MAX) all.push(value);
-    if (count >= POINT_SHARE * values.length) frequent.push(value);
+    if (to - from >= POINT_SHARE * values.length) frequent.push(value);
   }
   const discrete = different > 0 && different <= DISCRETE_MAX;
   return { points: discrete ? all : frequent, discrete };

@@ -29,7 +29,9 @@ export async function sampleColumns(
   const [counted] = await session.rows(`SELECT count(*) AS n FROM (${relation})`);
   const total = Number(counted?.['n'] ?? 0);
   const limit = total <= rowsMax ? 2 ** 32 : Math.floor((rowsMax / total) * 2 ** 32);
-  const collectors = columns.map(() => new Collector());
+  // One in a hundred more than wanted: the hash spreads rows evenly, not exactly.
+  const expected = Math.ceil(1.01 * Math.min(total, rowsMax));
+  const collectors = columns.map(() => new Collector(expected));
   const types = columns.map(({ type }) => type);
   const name = `almanac_sample_${functions++}`;
   const sql = new SqlFunctions(session);
@@ -56,10 +58,14 @@ export async function sampleColumns(
 }
 
 class Collector {
-  #values = new Float64Array(4096);
+  #values: Float64Array;
   #count = 0;
   #min = Infinity;
   #max = -Infinity;
+
+  constructor(expected: number) {
+    this.#values = new Float64Array(Math.max(4096, expected));
+  }
 
   add(items: ArrayLike<number> | BigInt64Array, nullRows: Int32Array, chosen: readonly number[]): void {
     const values = asDoubles(items);
@@ -110,15 +116,4 @@ export function quantileOfSorted(values: Float64Array, q: number): number {
   const low = values[below] ?? Number.NaN;
   const high = values[below + 1] ?? low;
   return low + (high - low) * (at - below);
-}
-
-/** Runs of equal values, ascending: each value with its number of rows. */
-export function* runsOf(values: Float64Array): Generator<readonly [value: number, count: number]> {
-  let from = 0;
-  while (from < values.length) {
-    let to = from + 1;
-    while (to < values.length && values[to] === values[from]) to++;
-    yield [values[from]!, to - from];
-    from = to;
-  }
 }
