@@ -131,17 +131,18 @@ interface Comparison {
 async function scoreBoth(services: Services, input: Comparison, work: Work) {
   const { definition, probe, twin, cohort, folder } = input;
   const { contract, data } = definition;
-  const learners = [
-    { version: 1, ...(await learn(services, { definition, partitions: twin, folder: join(folder, 'twin') }, work)) },
-    { version: 2, ...(await learn(services, { definition, partitions: probe, folder: join(folder, 'probe') }, work)) },
-  ];
+  const champion = await learn(services, { definition, partitions: twin, folder: join(folder, 'twin') }, work);
+  const newer = await learn(services, { definition, partitions: probe, folder: join(folder, 'probe') }, work);
   const evaluation = await services.engine.run(
     'evaluate',
     {
       partitions: await presentPartitions(services, { definition, partitions: cohort.partitions, folder }, work),
       transform: data.transform,
       contract,
-      models: learners,
+      models: [
+        { version: 1, ...champion.model },
+        { version: 2, ...newer.model },
+      ],
       sliceColumns: [],
       outputFolder: await folderOf(folder, 'scores'),
       batchRows,
@@ -150,7 +151,8 @@ async function scoreBoth(services: Services, input: Comparison, work: Work) {
   );
   const { labels, weights, scores } = await readEvaluation(evaluation);
   const scoresOf = (number: number) => scores.find(one => one.version === number)?.values ?? new Float64Array();
-  return { labels, weights, championScores: scoresOf(1), probeScores: scoresOf(2) };
+  const learned = { champion: champion.rows, probe: newer.rows };
+  return { labels, weights, championScores: scoresOf(1), probeScores: scoresOf(2), learned };
 }
 
 /** Trains with the parameters of the definition; a program of the user's is not started for this, trees stand in for it. */
@@ -195,7 +197,7 @@ async function learn(
     },
     limits,
   );
-  return { onnx, signature };
+  return { model: { onnx, signature }, rows: set.file.rows };
 }
 
 async function folderOf(parent: string, name: string): Promise<string> {

@@ -162,6 +162,10 @@ export function trainingRows(plan: ReplayPlan, trainedBefore: number): History {
   return rowsOfWindows(plan, Math.max(0, end - plan.trainingWindows), end);
 }
 
+function rowsLearned(plan: ReplayPlan, trainedBefore: number): number {
+  return trainingRows(plan, trainedBefore).labels.length;
+}
+
 /** Whether a trigger of the policy compares with what a training before each window would have given. */
 export function asksForProbes(plan: Pick<ReplayPlan, 'definition'>): boolean {
   return probeTrigger(plan) !== null;
@@ -237,6 +241,7 @@ async function judgeWindow(
     minRows,
     champion: 'the champion',
     probe: 'a model of newer rows',
+    learned: { champion: rowsLearned(plan, server), probe: rowsLearned(plan, window) },
     threshold: 0.5,
     seed: plan.seed,
   });

@@ -25,10 +25,17 @@ export interface ProbeInput {
   /** Whose scores these are, for people. */
   readonly champion: string;
   readonly probe: string;
+  /** Rows that each of them learned from. */
+  readonly learned: { readonly champion: number; readonly probe: number };
   readonly threshold: number | null;
   readonly seed: number;
 }
 
+/**
+ * Of the rows that the probe learned from: a champion that learned from fewer is behind for that, too, and says nothing of
+ * newer rows to its successors.
+ */
+const sameShare = 0.9;
 /** Of the interval, two-sided. Every cohort is looked at: one in two hundred of those at the margin may be called behind it. */
 const confidence = 0.99;
 
@@ -46,6 +53,7 @@ function judge(input: ProbeInput): Finding {
   const metric = qualityMetric(input.metric);
   const rows = input.labels.length;
   const weights = input.weights ?? null;
+  const { learned } = input;
   const base = { rows, limit: -input.margin, limitSource: 'declared' };
   if ((weights === null ? rows : effectiveRows(weights)) < input.minRows) {
     const reason = `${rows} labelled rows${sampleText(weights)} to compare the champion with a probe on; ${input.minRows} are needed`;
@@ -71,7 +79,13 @@ function judge(input: ProbeInput): Finding {
     value: -value,
     interval: [-high, -low] as const,
     status: low > input.margin ? 'warn' : 'pass',
-    details: { metric, champion, probe: challenger },
+    details: {
+      metric,
+      champion,
+      probe: challenger,
+      learned,
+      sameAmount: learned.champion >= sameShare * learned.probe,
+    },
     reason:
       `${metric} ${plain(champion)} of ${input.champion} against ${plain(challenger)} of ${input.probe} on the same ${rows} rows: ` +
       `${value > 0 ? 'behind' : 'ahead'} by ${plain(Math.abs(value))} (${plain(-high)} to ${plain(-low)} with 99 % confidence)`,

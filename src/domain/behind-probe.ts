@@ -39,7 +39,8 @@ const ownErrors = 1.645;
 /**
  * Fires when two things hold. Newer rows help, with 99 % certainty over one of the spans, whoever served them: what became
  * known about a predecessor need not be proved again. And the champion itself has, over one of its own spans, with 95 %
- * certainty lost to newer rows, in sum more than `margin`: what a training is worth.
+ * certainty lost to newer rows, in sum more than `margin`: what a training is worth. One cohort may be enough: its probe
+ * learned only from rows before it, so a change that puts the probe ahead has lasted longer than the cohort.
  *
  * @param cohorts in the order of their windows
  */
@@ -50,7 +51,9 @@ export function judgeBehindProbe(margin: number, cohorts: readonly ProbedCohort[
   );
   const worst = mostCertain(own.filter(({ total }) => total > margin)) ?? mostCertain(own);
   if (worst === null) return { state: 'unknown', reason: 'no cohort was compared with a probe yet' };
-  const found = `the champion ${worst.total < 0 ? 'is ahead of' : 'has lost'} ${text(Math.abs(worst.total))} ${worst.total < 0 ? 'of' : 'to'} a model of newer rows, added up over ${count(worst)}`;
+  const size = text(Math.abs(worst.total));
+  const stand = worst.total < 0 ? `is ${size} ahead of` : `has lost ${size} to`;
+  const found = `the champion ${stand} a model of newer rows, added up over ${count(worst)}`;
   const proof = mostCertain(lossesOf(cohorts, spans));
   const isMaterial = worst.total > margin && errorsOf(worst) > ownErrors;
   if (isMaterial && proof !== null && errorsOf(proof) > provenErrors) {

@@ -330,14 +330,16 @@ function cohortsOf(
   });
 }
 
-/** Comparisons with a probe, those of earlier champions too, in the order of their windows. */
+/** Comparisons with a probe, also of earlier champions that had learned from as many rows, in the order of their windows. */
 function probedCohorts({ evidence, champion }: DecisionInput): readonly ProbedCohort[] {
   const versions = new Set(evidence.map(({ subject }) => subject['version'] ?? null));
   return [...versions]
     .flatMap(version => {
       const about = evidence.filter(({ subject }) => (subject['version'] ?? null) === version);
       const own = champion === null || version === null || version === champion;
-      const cohorts = cohortsOf({ evidence: about, champion: null }, check => check.check === 'behind_probe');
+      const isCompared = ({ check, details }: CheckResult) =>
+        check === 'behind_probe' && (own || details['sameAmount'] === true);
+      const cohorts = cohortsOf({ evidence: about, champion: null }, isCompared);
       return cohorts.map(cohort => ({ ...cohort, own }));
     })
     .toSorted((left, right) => (left.window < right.window ? -1 : left.window > right.window ? 1 : 0));

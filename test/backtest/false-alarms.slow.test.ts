@@ -43,7 +43,8 @@ function shuffledPlan(kind: StreamKind, seed: number): ReplayPlan {
       },
     },
     windowDays: 7,
-    firstTraining: 4,
+    // As many as any later training has: one of fewer windows would be replaced, and rightly.
+    firstTraining: 8,
     trainingWindows: 8,
     holdoutWindows: 0,
     gate: null,
@@ -80,7 +81,7 @@ test('of the windows of twenty shuffled copies at most one in a hundred raises a
   for (const kind of ['no_drift', 'step'] as const)
     for (let seed = 1; seed <= 10; seed++) found.push(await foundIn(shuffledPlan(kind, seed)));
   const sum = (of: keyof Found) => found.reduce((total, one) => total + one[of], 0);
-  expect(sum('windows')).toBe(420);
-  expect(sum('alarms'), JSON.stringify(found)).toBeLessThanOrEqual(4);
-  expect(sum('retrainings'), JSON.stringify(found)).toBeLessThanOrEqual(4);
+  expect(sum('windows')).toBe(340);
+  expect(sum('alarms'), JSON.stringify(found)).toBeLessThanOrEqual(3);
+  expect(sum('retrainings'), JSON.stringify(found)).toBeLessThanOrEqual(3);
 }, 600_000);

@@ -166,7 +166,7 @@ describe('what the policy concludes', () => {
 });
 
 describe('the trigger behind_probe', () => {
-  const cohort = (day: number, value: number, half: number, version = '1'): Evidence => {
+  const cohort = (day: number, value: number, half: number, version = '1', sameAmount = true): Evidence => {
     const check = (name: string, changes: object) => ({
       check: name,
       status: 'pass' as const,
@@ -185,7 +185,7 @@ describe('the trigger behind_probe', () => {
     });
     const checks = [
       check('quality', {}),
-      check('behind_probe', { value, interval: [value - half, value + half] as const }),
+      check('behind_probe', { value, interval: [value - half, value + half] as const, details: { sameAmount } }),
     ];
     return {
       schema: 'evidence/1',
@@ -242,13 +242,19 @@ describe('the trigger behind_probe', () => {
       'what was lost long before is not held against it',
       [cohort(1, -0.3, 0.02), ...[2, 3, 4, 5, 6, 7, 8, 9].map(day => cohort(day, 0.001, 0.02))],
       'nothing',
-      /is ahead/,
+      /is 0\.001 ahead of/,
     ],
     [
       'what a predecessor has shown is proof for the champion, whose own loss need be less certain',
       [cohort(1, -0.1, 0.02, '0'), cohort(2, -0.03, 0.04)],
       'retrain',
       /lost 0\.030 .* over the newest cohort, .* over the newest 2 cohorts with 99 %/,
+    ],
+    [
+      'a predecessor that had learned from fewer rows has shown nothing',
+      [cohort(1, -0.1, 0.02, '0', false), cohort(2, -0.03, 0.04)],
+      'nothing',
+      /lost 0\.030/,
     ],
     ['the same loss without a predecessor', [cohort(2, -0.03, 0.04)], 'nothing', /lost 0\.030/],
     [

@@ -25,6 +25,7 @@ function judged(
     minRows,
     champion: 'the champion',
     probe: 'a model of newer rows',
+    learned: { champion: 2_000, probe: 2_000 },
     threshold: null,
     seed,
   });
