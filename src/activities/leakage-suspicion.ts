@@ -63,7 +63,11 @@ export async function randomSplitChecks(
     'compare-splits',
     {
       file: training,
-      label: { column: data.labels?.column ?? '', positive: data.labels?.positive ?? null },
+      label: {
+        column: data.labels?.column ?? '',
+        positive: data.labels?.positive ?? null,
+        weight: data.labels?.weight ?? null,
+      },
       features: featureColumns(contract),
       keys: contract.keys,
       split,

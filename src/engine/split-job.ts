@@ -1,11 +1,12 @@
 /** A small model on two splits of the same rows, for T6 of the leakage checks. */
 import type { SplitQuality } from '../checks/leakage-suspicion.ts';
 import type { ContractColumn } from '../domain/contract.ts';
+import type { LabelColumns } from './job.ts';
 
 export interface CompareSplitsJob {
   /** `training.parquet` of `materialise`; of a binary task. */
   readonly file: string;
-  readonly label: { readonly column: string; readonly positive: string | null };
+  readonly label: LabelColumns;
   readonly features: readonly ContractColumn[];
   readonly keys: readonly string[];
   /** Learned from up to this partition, tested from that one on; both inclusive. */

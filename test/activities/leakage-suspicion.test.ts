@@ -31,9 +31,9 @@ afterAll(async () => {
 
 function define(
   columns: readonly string[],
-  changes: { task?: string; transform?: string; horizon?: string } = {},
+  changes: { task?: string; transform?: string; horizon?: string; weight?: string } = {},
 ): ModelDefinition {
-  const { task = 'binary', transform, horizon = '2d' } = changes;
+  const { task = 'binary', transform, horizon = '2d', weight } = changes;
   const project = bench.path('project');
   mkdirSync(join(project, 'models'), { recursive: true });
   if (transform !== undefined) writeFileSync(join(project, 'features.sql'), transform);
@@ -43,7 +43,7 @@ function define(
 task: ${task}
 data:
   features: { path: "f/date={date}/*.parquet", keys: [id], event_time: as_of }
-  labels: { path: "l/date={date}/*.parquet", column: y, horizon: ${horizon} }
+  labels: { path: "l/date={date}/*.parquet", column: y, horizon: ${horizon}${weight === undefined ? '' : `, weight: ${weight}`} }
 ${transform === undefined ? '' : '  transform: features.sql\n'}contract:
   columns:
 ${columns.map(text => `    - ${text}`).join('\n')}
@@ -79,6 +79,21 @@ describe('T6', () => {
     expect(check?.status, check?.reason).toBe('warn');
     expect(check?.value).toBeGreaterThan(0.2);
     expect(await judge('days', define(features), select)).toEqual(check);
+  });
+
+  test('a sample is judged by what its rows stand for', async () => {
+    // A twentieth of the rows know their day, and stand for most of what was scored.
+    const select = `SELECT partition, id, x, CAST(hash(d, 5) % 100000 AS DOUBLE) AS z, if(id < 20, 60.0, 1.0) AS w,
+      CAST(if(id < 20, (hash(d, i, 3) % 100) < (hash(d, 4) % 2) * 80 + 10, luck < x) AS INTEGER) AS y
+      FROM (SELECT *, id AS i FROM (${days}))`;
+    const counted = await judge('counted', define(features), select);
+    expect(counted?.status, counted?.reason).toBe('pass');
+    const weighted = await judge('weighted', define(features, { weight: 'w' }), select);
+    expect(weighted?.status, weighted?.reason).toBe('warn');
+    expect(weighted?.value).toBeGreaterThan(0.2);
+    const alike = define(features, { weight: 'one' });
+    const same = await judge('alike', alike, `SELECT *, 1.0 AS one FROM (${select})`);
+    expect(same?.value).toBeCloseTo(counted?.value ?? Number.NaN, 12);
   });
 
   test.each([

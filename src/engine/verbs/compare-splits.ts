@@ -6,8 +6,10 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { SplitQuality } from '../../checks/leakage-suspicion.ts';
 import { delongAuc } from '../../stats/delong.ts';
+import { andThen, type Measured, measured } from '../../stats/measured.ts';
+import { standardErrorOf, weightedAuc } from '../../stats/weighted.ts';
 import { trainerNamed } from '../../trainers/index.ts';
-import { encodeFeatures, TrainingDataError } from '../../trainers/trainer.ts';
+import { encodeFeatures, type Table, TrainingDataError } from '../../trainers/trainer.ts';
 import { DuckDbSession } from '../duckdb.ts';
 import { EngineFault } from '../fault.ts';
 import type { TrainJob } from '../job.ts';
@@ -117,9 +119,8 @@ async function judgeSplit(
     const task = { task: 'binary', classes: reader.classes, seed: job.seed, threads: 1 } as const;
     const model = await trainerNamed(job.trainer).train(table, task, job.parameters, null);
     const scores = model.predict(encodeFeatures(tested.features, model.signature));
-    const auc = delongAuc(tested.labels, scores);
-    if (auc.value === null) return auc.reason;
-    return { auc: auc.value.auc, standardError: Math.sqrt(auc.value.variance), testRows: tested.rows };
+    const auc = aucOf(tested, scores);
+    return auc.value === null ? auc.reason : { ...auc.value, testRows: tested.rows };
   } catch (error) {
     // One class alone, for example: nothing to learn is an answer here.
     if (error instanceof TrainingDataError) return error.message;
@@ -128,4 +129,17 @@ async function judgeSplit(
   } finally {
     session.close();
   }
+}
+
+function aucOf(
+  { labels, weights = null }: Pick<Table, 'labels' | 'weights'>,
+  scores: Float32Array,
+): Measured<Pick<SplitQuality, 'auc' | 'standardError'>> {
+  if (weights === null)
+    return andThen(delongAuc(labels, scores), ({ auc, variance }) =>
+      measured({ auc, standardError: Math.sqrt(variance) }),
+    );
+  return andThen(weightedAuc(labels, scores, weights), found =>
+    measured({ auc: found.value, standardError: standardErrorOf(found) ?? 0 }),
+  );
 }
