@@ -3,7 +3,7 @@ import { mkdirSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { LocalStore } from './local.ts';
 import { causeOf, type ObjectStore } from './object-store.ts';
-import { S3Store } from './s3.ts';
+import { S3StoreLater } from './s3-later.ts';
 
 export interface StoreOptions {
   /** URL of an S3 server other than AWS. */
@@ -17,7 +17,7 @@ export interface StoreOptions {
  */
 export function openStore(place: string, options: StoreOptions = {}): ObjectStore {
   if (place === '') throw new Error('store "": expected a folder or s3://bucket/prefix');
-  if (place.startsWith('s3://')) return new S3Store(parseS3Url(place), options);
+  if (place.startsWith('s3://')) return new S3StoreLater(parseS3Url(place), options);
   if (/^[a-z][a-z0-9+.-]+:\/\//i.test(place) && !place.startsWith('file:')) {
     throw new Error(`store ${JSON.stringify(place)}: expected a folder or s3://bucket/prefix`);
   }
