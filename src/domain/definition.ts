@@ -49,7 +49,7 @@ export type RolloutStep =
 
 export type RetrainTrigger =
   | { readonly kind: 'quality_below' }
-  /** A small model of the newest labelled rows beats the champion by more than the margin. */
+  /** The champion has lost more than the margin, added up over its newest cohorts, to what newer rows would have given. */
   | { readonly kind: 'behind_probe'; readonly margin: number }
   | { readonly kind: 'drift_with_loss' }
   | { readonly kind: 'drift' }
