@@ -8,6 +8,11 @@ import { silenceSdkNodeWarning } from '../config/environment.ts';
 import { CommandFailure, exitCode, note } from './output.ts';
 
 silenceSdkNodeWarning();
+// Whoever reads may have seen enough: `almanac versions churn | head -1`.
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit();
+  throw error;
+});
 
 const program = new Command('almanac')
   .description('Durable batch machine learning on tabular data.')

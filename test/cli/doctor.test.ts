@@ -1,5 +1,6 @@
 /** `almanac doctor` on this machine, which has no GPU: exit codes and documents. */
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
 
@@ -37,4 +38,18 @@ test('a GPU is proven by a row scored on it, or exit code 1 comes with what is m
 
 test('another part is wrong use', async () => {
   expect((await almanac('doctor', 'quantum')).code).toBe(2);
+});
+
+test('a reader who has seen enough is no failure', async () => {
+  const child = spawn(process.execPath, ['--import', import.meta.resolve('tsx'), main, 'doctor'], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  child.stdout.destroy();
+  let said = '';
+  child.stderr.on('data', piece => {
+    said += piece;
+  });
+  const [code] = await once(child, 'close');
+  expect(said).not.toMatch(/EPIPE/);
+  expect(code).toBe(0);
 });
