@@ -3,12 +3,13 @@
  * most projects keep their store in a folder.
  */
 import type { ObjectStore } from './object-store.ts';
+import type { S3Store } from './s3.ts';
 import type { S3Location, S3Options } from './s3-client.ts';
 
 export class S3StoreLater implements ObjectStore {
   readonly url: string;
-  readonly #open: () => Promise<ObjectStore>;
-  #opened: Promise<ObjectStore> | null = null;
+  readonly #open: () => Promise<S3Store>;
+  #opened: Promise<S3Store> | null = null;
 
   constructor(location: S3Location, options: S3Options) {
     this.url = `s3://${location.bucket}/${location.prefix}`;
@@ -50,7 +51,12 @@ export class S3StoreLater implements ObjectStore {
     return (await this.#store()).delete(...question);
   }
 
-  #store(): Promise<ObjectStore> {
+  /** For the probe of the store, which races completions only where a store has this. */
+  async prepareParts(...question: Parameters<S3Store['prepareParts']>): ReturnType<S3Store['prepareParts']> {
+    return (await this.#store()).prepareParts(...question);
+  }
+
+  #store(): Promise<S3Store> {
     this.#opened ??= this.#open();
     return this.#opened;
   }

@@ -7,6 +7,8 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import type { WriteResult } from '../../src/storage/object-store.ts';
 import { probeProblem, probeStore } from '../../src/storage/probe.ts';
 import { S3Store } from '../../src/storage/s3.ts';
+import type { S3Options } from '../../src/storage/s3-client.ts';
+import { S3StoreLater } from '../../src/storage/s3-later.ts';
 import {
   type Fault,
   type FaultPlan,
@@ -32,18 +34,19 @@ async function start(options: FakeS3Options = {}): Promise<void> {
 }
 
 function open(prefix = ''): S3Store {
-  return new S3Store(
-    { bucket: 'bucket', prefix },
-    {
-      endpoint: proxy.endpoint,
-      region: 'us-east-1',
-      credentials: { accessKeyId: 'x', secretAccessKey: 'y' },
-      singleBytesMax: partBytes,
-      partBytes,
-      retry: { attempts: 4, firstDelayMs: 1, delayMsMax: 5 },
-      idleMs: 300,
-    },
-  );
+  return new S3Store({ bucket: 'bucket', prefix }, settings());
+}
+
+function settings(): S3Options {
+  return {
+    endpoint: proxy.endpoint,
+    region: 'us-east-1',
+    credentials: { accessKeyId: 'x', secretAccessKey: 'y' },
+    singleBytesMax: partBytes,
+    partBytes,
+    retry: { attempts: 4, firstDelayMs: 1, delayMsMax: 5 },
+    idleMs: 300,
+  };
 }
 
 /** The first matching requests fail with these faults, one after the other. */
@@ -297,6 +300,9 @@ describe('the start-up probe', () => {
     await proxy.stop();
     await start({ checkThenWrite: true });
     expect(probeProblem(await probeStore(store))).toMatch(/racing completions/);
+    // As a worker opens it, too.
+    const later = new S3StoreLater({ bucket: 'bucket', prefix: '' }, settings());
+    expect(probeProblem(await probeStore(later))).toMatch(/racing completions/);
   });
 
   test('refuses a store that cannot be written, and says why', async () => {
