@@ -6,8 +6,16 @@ import { Client, Connection } from '@temporalio/client';
 import { expect, test } from 'vitest';
 import { openAlmanac } from '../../src/cli/up.ts';
 import { workflowId } from '../../src/domain/ids.ts';
-import type { MonitorResult, ScoreResult, TrainResult } from '../../src/workflows/inputs.ts';
-import { approveTrained, catalogOf, makeLateProject, makeWorld, model, start } from '../support/late-project.ts';
+import type { MonitorResult } from '../../src/workflows/inputs.ts';
+import {
+  catalogOf,
+  makeLateProject,
+  makeWorld,
+  model,
+  scorePartition,
+  start,
+  trainAndApprove,
+} from '../support/late-project.ts';
 
 const policy = `monitor: { windows: 1d, quality: { min_rows: 100 } }
 retrain: { when: [behind_probe], cooldown: 7d }
@@ -23,15 +31,9 @@ test('a cohort is compared with a probe, and the evidence and the decision say h
   const connection = await Connection.connect(almanac.server.target.connection);
   try {
     const client = new Client({ connection });
-    const asOf = '2025-01-27';
-    await start<TrainResult>(client, 'trainModel', workflowId.train(model, asOf), { model, asOf });
-    await approveTrained(client, project, asOf);
-    const scored = ['2025-01-27', '2025-01-31', '2025-02-04', '2025-02-08'];
-    for (const partition of scored) {
-      const id = workflowId.score(model, partition, 1);
-      const job = await start<ScoreResult>(client, 'scoreModel', id, { model, partition, generation: 1 });
-      expect(await job.result()).toMatchObject({ kind: 'committed' });
-    }
+    await trainAndApprove(client, project, '2025-01-27');
+    for (const partition of ['2025-01-27', '2025-01-31', '2025-02-04', '2025-02-08'])
+      await scorePartition(client, partition);
     // The labels of the first day and of the second are known by then.
     for (const partition of ['2025-02-04', '2025-02-08']) {
       const id = workflowId.monitor(model, partition);
