@@ -11,6 +11,7 @@ import { type CodedTexts, codeTexts } from '../onnx/coded-texts.ts';
 import { type OnnxModel, readModel } from '../onnx/read.ts';
 import type { FeedSpec } from './batched/messages.ts';
 import { BatchSession } from './batched/session.ts';
+import { callRows } from './call-rows.ts';
 import { columnMajorModel } from './column-major.ts';
 import { assertGpuHasOperators, demandGpu, type GpuModel, openOnGpu } from './device.ts';
 import { EngineFault } from './fault.ts';
@@ -48,6 +49,8 @@ export interface LoadedSession {
   readonly kind: 'session';
   readonly session: OnnxSession;
   readonly layout: Layout;
+  /** Rows per call that suit the model, at most; null where any number does. */
+  readonly callRows: number | null;
   /** Vocabulary of the codes that the session takes for texts, or null. */
   readonly texts: readonly string[] | null;
   readonly providers: ScorerUsed['providers'];
@@ -131,11 +134,11 @@ async function loadModel(options: ModelOptions, label: string): Promise<LoadedTr
     return batchesOf(await BatchSession.open(model), `${reason}; in batches larger than a vector`);
   }
   const providers = { CPUExecutionProvider: nodes.length };
-  const why = { providers, reason, compared: trees.compared ?? null };
+  const facts = { providers, reason, compared: trees.compared ?? null, callRows: callRows(model.graph) };
   const changed = scorer === 'onnxruntime' ? null : cheaperToFeed(bytes, coded);
-  if (changed === null) return sessionOf(session, { layout: 'rows', texts: null }, why);
+  if (changed === null) return sessionOf(session, { layout: 'rows', texts: null }, facts);
   session.close();
-  return sessionOf(OnnxSession.load(changed.bytes, label), changed, why);
+  return sessionOf(OnnxSession.load(changed.bytes, label), changed, facts);
 }
 
 /** How a session wants its inputs. */
@@ -180,9 +183,9 @@ function batchesOf(session: BatchSession, reason: string): LoadedBatches {
 function sessionOf(
   session: OnnxSession,
   { layout, texts }: Feeding,
-  why: Pick<LoadedSession, 'providers' | 'reason' | 'compared'>,
+  facts: Pick<LoadedSession, 'providers' | 'reason' | 'compared' | 'callRows'>,
 ): LoadedSession {
-  return { kind: 'session', session, layout, texts, ...why, close: () => session.close() };
+  return { kind: 'session', session, layout, texts, ...facts, close: () => session.close() };
 }
 
 /** The graph must have exactly the declared inputs, with their types and widths, and the declared outputs. */

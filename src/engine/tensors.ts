@@ -40,7 +40,7 @@ export class TensorFiller {
     this.#tensors = signature.inputs.map(input => planTensor(input, columns, args, form));
   }
 
-  /** Tensors of the rows [from, to) of a vector. The data is valid until the next call. */
+  /** Tensors of the rows [from, to) of a vector; of `rowsMax` rows they are the same objects every time. The data is valid until the next call. */
   fill(vectors: RowVectors, from: number, to: number): readonly FilledTensor[] {
     return this.#tensors.map(plan => plan.fill(vectors, from, to));
   }
@@ -72,13 +72,17 @@ function planTensor(
   if (type === 'string') return planTexts(input, fillers, dimsOf);
   const columns = newArray(type, rowsMax * width);
   const rowsBuffer = layout === 'rows' && width > 1 ? newArray(type, rowsMax * width) : null;
+  const tensorOf = (rows: number) => {
+    const data = (rowsBuffer ?? columns).subarray(0, rows * width);
+    return { name, type, data, dims: dimsOf(rows) };
+  };
+  const full = tensorOf(rowsMax);
   return {
     fill(vectors, from, to) {
       const rows = to - from;
       for (let column = 0; column < width; column++) fillers[column]!(vectors, from, to, columns, column * rows);
       if (rowsBuffer !== null) transpose(columns, rowsBuffer, rows, width);
-      const data = rowsBuffer ?? columns;
-      return { name, type, data: data.subarray(0, rows * width), dims: dimsOf(rows) };
+      return rows === rowsMax ? full : tensorOf(rows);
     },
   };
 }
