@@ -104,9 +104,13 @@ function readFirstGeneration(all: TreeAttributes, kind: 'target' | 'class', feat
   const featureIds = new Int32Array(count);
   const thresholds = new Float32Array(count);
   const numbers = new Map<string, number>(branchModes.map((mode, index) => [mode, index]));
+  let named = '';
+  let mode: number | undefined;
   for (let node = 0; node < count; node++) {
-    const mode = numbers.get(modeNames[node]!);
-    if (mode === undefined || mode === memberMode) throw new TreeNodeError(`unknown branch mode ${modeNames[node]}`);
+    const name = modeNames[node]!;
+    if (name !== named) mode = numbers.get(name);
+    named = name;
+    if (mode === undefined || mode === memberMode) throw new TreeNodeError(`unknown branch mode ${name}`);
     modes[node] = mode;
     if (mode === leafMode) continue;
     featureIds[node] = columns.nodes_featureids[node]!;
@@ -115,7 +119,8 @@ function readFirstGeneration(all: TreeAttributes, kind: 'target' | 'class', feat
     onFalse[node] = places.find(treeIds[node]!, columns.nodes_falsenodeids[node]!);
   }
   const missing = attributes.ints('nodes_missing_value_tracks_true');
-  const missingTrue = Uint8Array.from({ length: count }, (_, node) => (missing[node] === 1 ? 1 : 0));
+  const missingTrue = new Uint8Array(count);
+  for (let node = 0; node < missing.length; node++) missingTrue[node] = missing[node] === 1 ? 1 : 0;
   const classifier = kind === 'class' ? readLabels(attributes) : null;
   return {
     features: features ?? 1 + featureIds.reduce((most, id) => Math.max(most, id), 0),
@@ -149,32 +154,39 @@ function readLabels(attributes: Attributes): TreeClassifier {
 /** Where the node (tree id, node id) stands; usually a tree's nodes are numbered 0, 1, 2, … in file order. */
 class NodePlaces {
   readonly roots: Int32Array;
-  readonly #first = new Map<number, number>();
+  readonly #spans = new Map<number, { readonly first: number; end: number }>();
   readonly #places: Map<number, Map<number, number>> | null;
+  /** The tree that was asked for last; most questions stay in it. */
+  #tree = Number.NaN;
+  #span = { first: 0, end: 0 };
 
   constructor(treeIds: Float64Array, nodeIds: Float64Array) {
     const roots: number[] = [];
+    let span = { first: 0, end: 0 };
     let inOrder = true;
-    treeIds.forEach((tree, node) => {
+    for (let node = 0; node < treeIds.length; node++) {
+      const tree = treeIds[node]!;
       if (node === 0 || tree !== treeIds[node - 1]) {
-        if (this.#first.has(tree)) throw new TreeNodeError(`the nodes of tree ${tree} are not together`);
-        this.#first.set(tree, node);
+        if (this.#spans.has(tree)) throw new TreeNodeError(`the nodes of tree ${tree} are not together`);
+        span = { first: node, end: node };
+        this.#spans.set(tree, span);
         roots.push(node);
       }
-      if (nodeIds[node] !== node - roots.at(-1)!) inOrder = false;
-    });
+      span.end = node + 1;
+      if (nodeIds[node] !== node - span.first) inOrder = false;
+    }
     this.roots = Int32Array.from(roots);
     this.#places = inOrder ? null : placesById(treeIds, nodeIds);
-    this.#ends = new Map(roots.map((root, index) => [treeIds[root]!, roots[index + 1] ?? treeIds.length]));
   }
 
-  readonly #ends: ReadonlyMap<number, number>;
-
   find(tree: number, id: number): number {
-    const place = this.#places === null ? this.#first.get(tree)! + id : this.#places.get(tree)?.get(id);
-    if (place === undefined || !(place < (this.#ends.get(tree) ?? 0)) || id < 0) {
-      throw new TreeNodeError(`tree ${tree} has no node ${id}`);
+    if (tree !== this.#tree) {
+      this.#tree = tree;
+      this.#span = this.#spans.get(tree) ?? { first: 0, end: 0 };
     }
+    const { first, end } = this.#span;
+    const place = this.#places === null ? first + id : this.#places.get(tree)?.get(id);
+    if (place === undefined || !(place < end) || id < 0) throw new TreeNodeError(`tree ${tree} has no node ${id}`);
     return place;
   }
 }
@@ -205,18 +217,22 @@ function readWeights(attributes: Attributes, kind: 'target' | 'class', places: N
         `${targets.length} and ${values.length} values; they must be as many`,
     );
   }
-  const node = Int32Array.from(trees, (tree, i) => places.find(tree, nodes[i]!));
+  const node = new Int32Array(trees.length);
   const weightStart = new Int32Array(nodeCount + 1);
-  for (const at of node) weightStart[at + 1]!++;
+  for (let i = 0; i < node.length; i++) {
+    const at = places.find(trees[i]!, nodes[i]!);
+    node[i] = at;
+    weightStart[at + 1]!++;
+  }
   for (let i = 0; i < nodeCount; i++) weightStart[i + 1]! += weightStart[i]!;
   const next = weightStart.slice();
   const weightTarget = new Int32Array(trees.length);
   const weights = new Float32Array(trees.length);
-  node.forEach((at, i) => {
-    const place = next[at]!++;
+  for (let i = 0; i < node.length; i++) {
+    const place = next[node[i]!]!++;
     weightTarget[place] = targets[i]!;
     weights[place] = values[i]!;
-  });
+  }
   return { weightStart, weightTarget, weights };
 }
 

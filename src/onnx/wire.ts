@@ -146,14 +146,14 @@ function readAttribute(bytes: Uint8Array): [name: string, value: TreeAttribute] 
     else if (no === attribute.text) text = reader.string();
     else if (no === attribute.tensor) tensor = fromBinary(TensorProtoSchema, reader.bytes());
     else if (no === attribute.type) type = reader.int32();
+    // Unpacked, every value is a field of its own; the loops over runs of them are the hot ones.
     else if (no === attribute.floats) {
       if (wireType === WireType.LengthDelimited) floats.addPacked(reader.bytes());
-      else floats.add(reader.float());
+      else reader.pos = floats.addRun(bytes, reader.pos);
     } else if (no === attribute.ints) {
-      // Unpacked, every value is a field of its own; the loop over a run of them is the hot one.
       if (wireType === WireType.LengthDelimited) ints.addPacked(reader.bytes());
       else reader.pos = ints.addRun(bytes, reader.pos);
-    } else if (no === attribute.strings) strings.add(reader.bytes());
+    } else if (no === attribute.strings) reader.pos = strings.addRun(bytes, reader.pos);
     else reader.skip(wireType, no);
   }
   // Writers of proto3 leave zeros out.
@@ -173,24 +173,40 @@ class GrowingFloats {
   #values = new Float32Array(16);
   #count = 0;
 
-  add(value: number): void {
-    if (this.#count === this.#values.length) this.#grow(this.#count * 2);
-    this.#values[this.#count++] = value;
-  }
-
   addPacked(bytes: Uint8Array): void {
     const count = bytes.length >>> 2;
-    if (this.#count + count > this.#values.length) this.#grow(Math.max(this.#count + count, this.#count * 2));
+    this.#reserve(count);
     new Uint8Array(this.#values.buffer).set(bytes.subarray(0, count * 4), this.#count * 4);
     this.#count += count;
+  }
+
+  /** Adds the value at `at` and every following field with the same tag; returns the position after the last one. */
+  addRun(bytes: Uint8Array, at: number): number {
+    const tag = (attribute.floats << 3) | WireType.Bit32;
+    let end = at + 4;
+    while (bytes[end] === tag) end += 5;
+    if (end > bytes.length) throw new RangeError('a float attribute ends in the middle of a value');
+    const count = (end - at + 1) / 5;
+    this.#reserve(count);
+    const raw = new Uint8Array(this.#values.buffer);
+    let to = this.#count * 4;
+    for (let from = at; from < end; from += 5, to += 4) {
+      raw[to] = bytes[from]!;
+      raw[to + 1] = bytes[from + 1]!;
+      raw[to + 2] = bytes[from + 2]!;
+      raw[to + 3] = bytes[from + 3]!;
+    }
+    this.#count += count;
+    return end;
   }
 
   finish(): Float32Array {
     return this.#values.subarray(0, this.#count);
   }
 
-  #grow(capacity: number): void {
-    const grown = new Float32Array(capacity);
+  #reserve(count: number): void {
+    if (this.#count + count <= this.#values.length) return;
+    const grown = new Float32Array(Math.max(this.#count + count, this.#count * 2));
     grown.set(this.#values);
     this.#values = grown;
   }
@@ -265,21 +281,37 @@ class InternedStrings {
   readonly #known: { readonly bytes: Uint8Array; readonly text: string }[] = [];
   readonly #decoder = new TextDecoder();
 
-  add(bytes: Uint8Array): void {
-    for (const known of this.#known) {
-      if (sameBytes(known.bytes, bytes)) {
-        this.values.push(known.text);
-        return;
+  /** Adds the text at `at` and every following field with the same tag; returns the position after the last one. */
+  addRun(bytes: Uint8Array, at: number): number {
+    const tag = (attribute.strings << 3) | WireType.LengthDelimited;
+    let next = at;
+    for (;;) {
+      let length = bytes[next]!;
+      if (length < 0x80) next++;
+      else {
+        const reader = new BinaryReader(bytes.subarray(next));
+        length = reader.uint32();
+        next += reader.pos;
       }
+      if (!(next + length <= bytes.length)) throw new RangeError('a text attribute ends in the middle of a value');
+      this.values.push(this.#textAt(bytes, next, length));
+      next += length;
+      if (bytes[next] !== tag) return next;
+      next++;
     }
-    const text = this.#decoder.decode(bytes);
-    if (this.#known.length < 16) this.#known.push({ bytes, text });
-    this.values.push(text);
+  }
+
+  #textAt(bytes: Uint8Array, at: number, length: number): string {
+    for (const known of this.#known) if (holds(bytes, at, length, known.bytes)) return known.text;
+    const found = bytes.slice(at, at + length);
+    const text = this.#decoder.decode(found);
+    if (this.#known.length < 16) this.#known.push({ bytes: found, text });
+    return text;
   }
 }
 
-function sameBytes(a: Uint8Array, b: Uint8Array): boolean {
-  if (a.length !== b.length) return false;
-  for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
+function holds(bytes: Uint8Array, at: number, length: number, wanted: Uint8Array): boolean {
+  if (wanted.length !== length) return false;
+  for (let i = 0; i < length; i++) if (bytes[at + i] !== wanted[i]) return false;
   return true;
 }

@@ -71,12 +71,14 @@ function refusal(ensemble: TreeEnsemble): string | null {
 
 /** With two classes it matters whether a row got any score for a class; then all leaves must score the same ones. */
 function leavesAgree({ modes, weightStart, weightTarget }: TreeEnsemble): boolean {
-  let expected: string | null = null;
-  for (let node = 0; node < modes.length; node++) {
+  const first = modes.indexOf(leafMode);
+  const expectedFrom = weightStart[first]!;
+  const expected = weightStart[first + 1]! - expectedFrom;
+  for (let node = first; node < modes.length; node++) {
     if (modes[node] !== leafMode) continue;
-    const found = weightTarget.subarray(weightStart[node], weightStart[node + 1]).join(' ');
-    expected ??= found;
-    if (found !== expected) return false;
+    const from = weightStart[node]!;
+    if (weightStart[node + 1]! - from !== expected) return false;
+    for (let i = 0; i < expected; i++) if (weightTarget[from + i] !== weightTarget[expectedFrom + i]) return false;
   }
   return true;
 }

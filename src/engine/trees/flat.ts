@@ -25,7 +25,7 @@ export function compileFlat(
 ): KernelImage | { readonly refused: string } {
   const columns = planColumns(trees.conditions);
   const nodes = new FlatNodes(trees.condition.length);
-  const flat = Array.from(trees.roots, root => flattenTree(trees, root, columns.placeOf, nodes));
+  const flat = Array.from(trees.roots, root => flattenTree(trees, root, columns, nodes));
   const largest = flat.reduce((most, tree) => Math.max(most, tree.count), 0);
   const columnBits = Math.ceil(Math.log2(columns.sources.length + 1));
   if (Math.ceil(Math.log2(largest + 1)) + columnBits > 32) {
@@ -71,8 +71,16 @@ export function compileFlat(
   };
 }
 
+/** Per condition: the place of its feature as it is, and of the form in which the condition reads it. */
+interface NodeColumns {
+  readonly plainOf: Int32Array;
+  readonly columnOf: Int32Array;
+}
+
 /** The columns that nodes read: a feature as it is, or with NaN as -Infinity. */
-function planColumns(conditions: readonly Condition[]) {
+function planColumns(conditions: readonly Condition[]): NodeColumns & {
+  readonly sources: readonly { readonly feature: number; readonly missing: boolean }[];
+} {
   const sources: { feature: number; missing: boolean }[] = [];
   const places = new Map<number, number>();
   const placeOf = (feature: number, missing: boolean): number => {
@@ -82,12 +90,13 @@ function planColumns(conditions: readonly Condition[]) {
     places.set(key, sources.length);
     return sources.push({ feature, missing }) - 1;
   };
-  // Every column exists before the first node is packed.
-  for (const condition of conditions) {
-    placeOf(condition.feature, condition.missing);
-    if (condition.kind === 'in') placeOf(condition.feature, false);
-  }
-  return { sources, placeOf };
+  const plainOf = new Int32Array(conditions.length).fill(-1);
+  const columnOf = new Int32Array(conditions.length);
+  conditions.forEach(({ kind, feature, missing }, index) => {
+    columnOf[index] = placeOf(feature, missing);
+    if (kind === 'in') plainOf[index] = placeOf(feature, false);
+  });
+  return { sources, plainOf, columnOf };
 }
 
 /** The nodes of all trees, one tree after the other, as columns: a model has hundreds of thousands. */
@@ -134,78 +143,61 @@ interface FlatTree {
   readonly height: number;
 }
 
-/** What a place still has to become: a node of the tree, or the rest of a set's chain of comparisons. */
-interface Pending {
-  readonly node: number;
-  readonly memberFrom: number;
-  readonly upper: boolean;
-}
-
 /** Breadth-first, so that the upper levels lie together; sets become chains of comparisons with copied ends. */
 function flattenTree(
   trees: NormalizedTrees,
   root: number,
-  placeOf: (feature: number, missing: boolean) => number,
+  { plainOf, columnOf }: NodeColumns,
   into: FlatNodes,
 ): FlatTree {
-  // Children get the next free places, so a place is the position in this queue.
-  const pending: Pending[] = [{ node: root, memberFrom: 0, upper: false }];
+  // What a place has to become: a node of the tree and, where that is a set, the step of its chain of comparisons. Children
+  // get the next free places, so a place is the position in this queue.
+  const nodes: number[] = [root];
+  const steps: number[] = [0];
   let height = 0;
   let levelEnd = 1;
-  for (let place = 0; place < pending.length; place++) {
+  for (let place = 0; place < nodes.length; place++) {
     if (place === levelEnd) {
       height++;
-      levelEnd = pending.length;
+      levelEnd = nodes.length;
     }
-    const step = expand(trees, pending[place]!, placeOf);
-    if (step.kind === 'leaf') into.add(-1, 0, place, step.node);
-    else {
-      into.add(step.column, step.threshold, pending.length, -1);
-      pending.push(step.whenTrue, step.whenFalse);
+    const node = nodes[place]!;
+    const index = trees.condition[node]!;
+    if (index < 0) {
+      into.add(-1, 0, place, node);
+      continue;
     }
+    const condition = trees.conditions[index]!;
+    const yes = trees.whenTrue[node]!;
+    const no = trees.whenFalse[node]!;
+    if (condition.kind === 'upTo') {
+      into.add(columnOf[index]!, condition.threshold, nodes.length, -1);
+      nodes.push(yes, no);
+      steps.push(0, 0);
+      continue;
+    }
+    const step = steps[place]!;
+    const { threshold, holds } = memberStep(condition, step);
+    into.add(plainOf[index]!, threshold, nodes.length, -1);
+    if (holds === 'end') nodes.push(no, condition.missing ? yes : no);
+    else nodes.push(holds === 'in' ? yes : no, node);
+    steps.push(0, holds === 'end' ? 0 : step + 1);
   }
-  return { count: pending.length, height };
+  return { count: nodes.length, height };
 }
 
-type Expansion =
-  | { readonly kind: 'leaf'; readonly node: number }
-  | {
-      readonly kind: 'compare';
-      readonly column: number;
-      readonly threshold: number;
-      readonly whenTrue: Pending;
-      readonly whenFalse: Pending;
-    };
-
-function expand(
-  trees: NormalizedTrees,
-  what: Pending,
-  placeOf: (feature: number, missing: boolean) => number,
-): Expansion {
-  const { node, memberFrom, upper } = what;
-  const index = trees.condition[node]!;
-  if (index < 0) return { kind: 'leaf', node };
-  const condition = trees.conditions[index]!;
-  const yes: Pending = { node: trees.whenTrue[node]!, memberFrom: 0, upper: false };
-  const no: Pending = { node: trees.whenFalse[node]!, memberFrom: 0, upper: false };
-  const plain = placeOf(condition.feature, false);
-  if (condition.kind === 'upTo') {
-    const column = placeOf(condition.feature, condition.missing);
-    return { kind: 'compare', column, threshold: condition.threshold, whenTrue: yes, whenFalse: no };
-  }
-  // Members ascending: below the next one is no, up to it is yes, above it go on. NaN fails them all and ends at the last
-  // comparison, x ≤ Infinity, which is false for NaN alone.
-  const member = condition.members[memberFrom];
-  if (member === undefined) {
-    const missing = condition.missing ? yes : no;
-    return { kind: 'compare', column: plain, threshold: Number.POSITIVE_INFINITY, whenTrue: no, whenFalse: missing };
-  }
-  if (!upper && member !== Number.NEGATIVE_INFINITY) {
-    const whenFalse = { node, memberFrom, upper: true };
-    return { kind: 'compare', column: plain, threshold: floatBelow(member), whenTrue: no, whenFalse };
-  }
-  const whenFalse = { node, memberFrom: memberFrom + 1, upper: false };
-  return { kind: 'compare', column: plain, threshold: member, whenTrue: yes, whenFalse };
+/**
+ * One comparison of a set's chain. Members ascending: below the next one is no, up to it is yes, above it go on. NaN fails
+ * them all and ends at the last comparison, x ≤ Infinity, which is false for NaN alone.
+ */
+function memberStep({ members }: Extract<Condition, { kind: 'in' }>, step: number) {
+  // Nothing is below -Infinity, so that such a first member has one step, not two.
+  const steps = step + Number(members[0] === Number.NEGATIVE_INFINITY);
+  const member = members[steps >> 1];
+  if (member === undefined) return { threshold: Number.POSITIVE_INFINITY, holds: 'end' } as const;
+  return steps % 2 === 0
+    ? ({ threshold: floatBelow(member), holds: 'out' } as const)
+    : ({ threshold: member, holds: 'in' } as const);
 }
 
 interface FlatLayout {
@@ -309,22 +301,25 @@ function writeNodes(
   const floats = new Float32Array(buffer);
   const words = new Uint32Array(buffer);
   const neutral = startValue(ensemble);
-  const rowOf = new Map<number, number>();
+  const { leaves, condition } = parts.trees;
+  /** Per node of the ensemble: the address of its row of weights, where it is a leaf and has more than one. */
+  const rowOf = new Uint32Array(layout.targets > 1 ? condition.length : 0);
   if (layout.targets > 1) {
-    parts.trees.leaves.forEach((leaf, index) => {
+    for (let index = 0; index < leaves.length; index++) {
+      const leaf = leaves[index]!;
       const address = layout.weights + index * layout.targets * 4;
-      rowOf.set(leaf, address);
+      rowOf[leaf] = address;
       for (let target = 0; target < layout.targets; target++) {
         floats[address / 4 + target] = leafWeight(ensemble, leaf, target, neutral);
       }
-    });
+    }
   }
   let at = layout.nodes / 4;
   for (let index = 0; index < nodes.count; index++, at += 2) {
     const leaf = nodes.leaf[index]!;
     if (leaf < 0) floats[at] = nodes.threshold[index]!;
     else if (layout.targets === 1) floats[at] = leafWeight(ensemble, leaf, 0, neutral);
-    else words[at] = rowOf.get(leaf)!;
+    else words[at] = rowOf[leaf]!;
     const column = leaf < 0 ? nodes.column[index]! : parts.dummyColumn;
     words[at + 1] = (column * 2 ** (32 - layout.columnBits) + nodes.left[index]!) >>> 0;
   }

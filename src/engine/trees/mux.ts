@@ -13,10 +13,11 @@ import type { FunctionBody, Local } from '../wasm/encoder.ts';
 import { slotBytes } from './bins.ts';
 import type { NormalizedTrees } from './normalize.ts';
 
-interface CodeBlock {
-  readonly start: number;
-  readonly bits: number;
-}
+/** An aligned block of 2^bits codes from `start` on, as one number: a model has hundreds of thousands of them. */
+type CodeBlock = number;
+const blockOf = (start: number, bits: number): CodeBlock => (start << 4) | bits;
+const startOf = (block: CodeBlock): number => block >> 4;
+const bitsOf = (block: CodeBlock): number => block & 15;
 
 /**
  * Codes by buddy allocation, written to `codes` by node number: a subtree of n leaves takes an aligned block of the next
@@ -24,24 +25,18 @@ interface CodeBlock {
  * upper halves.
  */
 export function assignLeafCodes(trees: NormalizedTrees, root: number, codeBits: number, codes: Uint8Array): void {
+  const { leafCount, whenTrue, whenFalse } = trees;
   const visit = (node: number, free: CodeBlock[], upper: boolean): void => {
-    const leaves = trees.leafCount[node]!;
-    const bits = 32 - Math.clz32(leaves - 1);
-    const found = bestBlock(free, bits, upper);
-    let own = free;
-    let owned = false;
-    if (found >= 0) {
-      const block = splitBlock(free, found, bits, upper);
-      if (leaves === 1) {
-        codes[node] = block.start;
-        return;
-      }
-      own = [block];
-      owned = true;
+    const leaves = leafCount[node]!;
+    const found = bestBlock(free, 32 - Math.clz32(leaves - 1), upper);
+    if (found >= 0 && leaves === 1) {
+      codes[node] = startOf(splitBlock(free, found, 0, upper));
+      return;
     }
-    const yes = trees.whenTrue[node]!;
-    const no = trees.whenFalse[node]!;
-    if (trees.leafCount[yes]! >= trees.leafCount[no]!) {
+    const own = found >= 0 ? [splitBlock(free, found, 32 - Math.clz32(leaves - 1), upper)] : free;
+    const yes = whenTrue[node]!;
+    const no = whenFalse[node]!;
+    if (leafCount[yes]! >= leafCount[no]!) {
       visit(yes, own, true);
       visit(no, own, false);
     } else {
@@ -49,37 +44,42 @@ export function assignLeafCodes(trees: NormalizedTrees, root: number, codeBits: 
       visit(yes, own, true);
     }
     // What the subtree did not use is free for others.
-    if (owned) free.push(...own);
+    if (own !== free) for (const block of own) free.push(block);
   };
-  visit(root, [{ start: 0, bits: codeBits }], false);
+  visit(root, [blockOf(0, codeBits)], false);
 }
 
 /** The smallest block of at least that many bits; among equals the highest or the lowest. */
 function bestBlock(free: readonly CodeBlock[], bits: number, upper: boolean): number {
   let best = -1;
+  let bestBits = 16;
+  let bestStart = 0;
   for (let index = 0; index < free.length; index++) {
     const block = free[index]!;
-    if (block.bits < bits) continue;
-    const other = free[best];
-    const better =
-      other === undefined ||
-      block.bits < other.bits ||
-      (block.bits === other.bits && (upper ? block.start > other.start : block.start < other.start));
-    if (better) best = index;
+    const found = bitsOf(block);
+    if (found < bits || found > bestBits) continue;
+    const start = startOf(block);
+    if (found === bestBits && (upper ? start < bestStart : start > bestStart)) continue;
+    best = index;
+    bestBits = found;
+    bestStart = start;
   }
   return best;
 }
 
 /** Takes a block out of the free ones and gives back the halves it does not need. */
 function splitBlock(free: CodeBlock[], index: number, bits: number, upper: boolean): CodeBlock {
-  let block = free.splice(index, 1)[0]!;
-  while (block.bits > bits) {
-    const low = { start: block.start, bits: block.bits - 1 };
-    const high = { start: block.start + 2 ** (block.bits - 1), bits: block.bits - 1 };
-    free.push(upper ? low : high);
-    block = upper ? high : low;
+  const block = free[index]!;
+  // The order of the free ones says nothing: the last one takes the place.
+  free[index] = free.at(-1)!;
+  free.pop();
+  let start = startOf(block);
+  for (let left = bitsOf(block) - 1; left >= bits; left--) {
+    const high = start + 2 ** left;
+    free.push(blockOf(upper ? start : high, left));
+    if (upper) start = high;
   }
-  return block;
+  return blockOf(start, bits);
 }
 
 /** The bits in which the leaf codes below each node agree, and how its planes are computed. */
@@ -140,52 +140,54 @@ export function emitTree(body: FunctionBody, tree: MuxTree, group: MuxGroup, lay
   for (let plane = 0; plane < layout.codeBits; plane++) {
     const bit = 1 << plane;
     body.get(group.planes);
-    if (((always[root]! ^ ever[root]!) & bit) !== 0) emitNode(body, { ...tree, ...layout, group, bit }, root);
+    if (((always[root]! ^ ever[root]!) & bit) !== 0) emitPlane(body, tree, { ...layout, group: group.bitmaps, bit });
     // Such a plane is not inverted; see planMux.
     else body.bytes16((always[root]! & bit) === 0 ? 0 : 0xff);
     body.memory('v128.store', layout.planes + plane * 16);
   }
 }
 
-interface Plane extends MuxTree, MuxLayout {
-  readonly group: MuxGroup;
-  readonly bit: number;
-}
-
-/** Leaves one bit of the codes below a branch on the stack, inverted where the plan says so; it varies among them. */
-function emitNode(body: FunctionBody, plane: Plane, node: number): void {
-  const { trees, always, ever, inverted, bit } = plane;
-  const yes = trees.whenTrue[node]!;
-  const no = trees.whenFalse[node]!;
-  const yesVaries = ((always[yes]! ^ ever[yes]!) & bit) !== 0;
-  const noVaries = ((always[no]! ^ ever[no]!) & bit) !== 0;
-  if (!noVaries) {
-    // The false side is 0 by the choice of the sign, so the true side is masked, or it is 1 and the mask is all.
-    if (!yesVaries) emitMask(body, plane, node);
-    else if (((inverted[yes]! ^ inverted[node]!) & bit) === 0) {
-      emitNode(body, plane, yes);
-      emitMask(body, plane, node);
-      body.op('v128.and');
-    } else {
-      emitMask(body, plane, node);
-      emitNode(body, plane, yes);
-      body.op('v128.andnot');
+/** Leaves one bit of a tree's codes on the stack, inverted where the plan says so. */
+function emitPlane(
+  body: FunctionBody,
+  { trees, root, bitmapOf, always, ever, inverted }: MuxTree,
+  { bitmaps, group, bit }: { readonly bitmaps: number; readonly group: Local; readonly bit: number },
+): void {
+  const { condition, whenTrue, whenFalse } = trees;
+  const mask = (node: number): void => {
+    body.get(group).memory('v128.load', bitmaps + bitmapOf[condition[node]!]! * slotBytes);
+  };
+  /** For a branch below which the bit varies. */
+  const visit = (node: number): void => {
+    const yes = whenTrue[node]!;
+    const no = whenFalse[node]!;
+    const yesVaries = ((always[yes]! ^ ever[yes]!) & bit) !== 0;
+    const noVaries = ((always[no]! ^ ever[no]!) & bit) !== 0;
+    if (!noVaries) {
+      // The false side is 0 by the choice of the sign, so the true side is masked, or it is 1 and the mask is all.
+      if (!yesVaries) mask(node);
+      else if (((inverted[yes]! ^ inverted[node]!) & bit) === 0) {
+        visit(yes);
+        mask(node);
+        body.op('v128.and');
+      } else {
+        mask(node);
+        visit(yes);
+        body.op('v128.andnot');
+      }
+      return;
     }
-    return;
-  }
-  if (yesVaries) {
-    emitNode(body, plane, yes);
-    if (((inverted[yes]! ^ inverted[node]!) & bit) !== 0) body.op('v128.not');
-    emitNode(body, plane, no);
-    emitMask(body, plane, node);
-    body.op('v128.bitselect');
-    return;
-  }
-  emitNode(body, plane, no);
-  emitMask(body, plane, node);
-  body.op(((always[yes]! ^ inverted[node]!) & bit) === 0 ? 'v128.andnot' : 'v128.or');
-}
-
-function emitMask(body: FunctionBody, { trees, bitmapOf, bitmaps, group }: Plane, node: number): void {
-  body.get(group.bitmaps).memory('v128.load', bitmaps + bitmapOf[trees.condition[node]!]! * slotBytes);
+    if (yesVaries) {
+      visit(yes);
+      if (((inverted[yes]! ^ inverted[node]!) & bit) !== 0) body.op('v128.not');
+      visit(no);
+      mask(node);
+      body.op('v128.bitselect');
+      return;
+    }
+    visit(no);
+    mask(node);
+    body.op(((always[yes]! ^ inverted[node]!) & bit) === 0 ? 'v128.andnot' : 'v128.or');
+  };
+  visit(root);
 }

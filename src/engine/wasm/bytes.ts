@@ -24,12 +24,15 @@ export class ByteBuffer {
 
   /** An unsigned 32-bit number in LEB128. */
   unsigned(value: number): this {
+    this.#reserve(5);
+    const bytes = this.#bytes;
     let rest = value >>> 0;
     while (rest >= 0x80) {
-      this.byte((rest & 0x7f) | 0x80);
+      bytes[this.#length++] = (rest & 0x7f) | 0x80;
       rest >>>= 7;
     }
-    return this.byte(rest);
+    bytes[this.#length++] = rest;
+    return this;
   }
 
   /** A signed 32-bit number in LEB128. */

@@ -88,9 +88,10 @@ export class FunctionBody {
 
   /** A load or store at the address on the stack plus `offset` bytes. */
   memory(instruction: MemoryInstruction, offset: number): this {
-    const [code, alignment] = memoryOpcodes[instruction];
-    this.#opcode(code);
-    this.#code.unsigned(alignment).unsigned(offset);
+    // Not taken apart as a list: hundreds of thousands of these are written while the code is still cold.
+    const entry = memoryOpcodes[instruction];
+    this.#opcode(entry[0]);
+    this.#code.byte(entry[1]).unsigned(offset);
     return this;
   }
 
