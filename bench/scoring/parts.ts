@@ -1,6 +1,6 @@
 /**
  * What a pass is made of, in one process and one thread, in CPU time: `tsx parts.ts bound MODEL NO_MODEL FILE ROWS` and
- * `tsx parts.ts load MODEL`. Prints one JSON document.
+ * `tsx parts.ts load MODEL [registered]`. Prints one JSON document.
  */
 import { copyFile, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -8,11 +8,13 @@ import { join } from 'node:path';
 import { DuckDBInstance } from '@duckdb/node-api';
 import { ArgumentList } from '../../src/engine/arguments.ts';
 import { compileTrees } from '../../src/engine/compile-trees.ts';
+import type * as kernelFiles from '../../src/engine/kernel-file.ts';
 import { OnnxSession } from '../../src/engine/onnx-session.ts';
 import { scoreChunk } from '../../src/engine/score.ts';
-import { loadScorer } from '../../src/engine/scorer.ts';
+import type * as scorers from '../../src/engine/scorer.ts';
 import { FEATURES } from './data.ts';
 import { chunkJob, contract, signature } from './jobs.ts';
+import { compiledModule } from './processes.ts';
 
 const BATCH_ROWS = 2_048;
 const ROUNDS = 3;
@@ -28,9 +30,12 @@ export interface BoundParts {
   readonly endToEnd: readonly number[];
 }
 
-/** From the bytes of a model to a function that scores: what a chunk waits for. */
+/**
+ * From the bytes of a model to a function that scores: what a chunk waits for. The first load compiles the trees and, unless
+ * that was recorded when the version was registered, compares them with ONNX Runtime.
+ */
 export interface LoadParts {
-  readonly compiled: Load;
+  readonly first: Load;
   /** The same model where another child has left its kernel. */
   readonly kept: Load;
 }
@@ -41,7 +46,7 @@ interface Load {
 }
 
 const [command, model = '', ...rest] = process.argv.slice(2);
-const found = command === 'load' ? await load(model) : await bound(model, rest);
+const found = command === 'load' ? await load(model, rest[0] === 'registered') : await bound(model, rest);
 process.stdout.write(`${JSON.stringify(found)}\n`);
 
 async function bound(onnx: string, [noModel = '', file = '', rows = '0']: readonly string[]): Promise<BoundParts> {
@@ -94,34 +99,37 @@ async function batchFunction(onnx: string): Promise<() => void> {
   return () => session.run({ x: session.tensor('float32', values, [BATCH_ROWS, FEATURES.length]) }, ['p']);
 }
 
-/** In a process that has done nothing else; the copy is what its cache of models does not know. */
-async function load(onnx: string): Promise<LoadParts> {
+/** In a process that has done nothing else, from compiled code; the copy is what its cache of models does not know. */
+async function load(onnx: string, isRegistered: boolean): Promise<LoadParts> {
   const folder = await mkdtemp(join(tmpdir(), 'almanac-bench-'));
   const copy = join(folder, 'copy.onnx');
   await copyFile(onnx, copy);
-  const compiled = await loadOnce(onnx, folder);
-  const kept = await loadOnce(copy, folder);
+  const { loadScorer } = await compiledModule<typeof scorers>('engine/scorer.js');
+  const { TREE_COMPILER } = await compiledModule<typeof kernelFiles>('engine/kernel-file.js');
+  const compared = { rows: 4_096, largestDifference: 0, tolerance: 1e-6 };
+  const recorded = { scorer: 'trees', reason: 'of a registered version', compared, compiler: TREE_COMPILER } as const;
+  const loadOnce = async (path: string): Promise<Load> => {
+    const args = new ArgumentList(FEATURES.map(name => ({ name, type: 'FLOAT' })));
+    const [started, cpu] = [performance.now(), process.cpuUsage()];
+    await loadScorer({
+      version: 1,
+      onnx: path,
+      signature: signature(),
+      contract: contract('warn'),
+      args,
+      rowsMax: BATCH_ROWS,
+      batchRows: BATCH_ROWS,
+      scorer: 'auto',
+      recorded: isRegistered ? recorded : undefined,
+      device: 'off',
+      provider: 'cuda',
+      scratch: tmpdir(),
+      kernels: folder,
+    });
+    const { user, system } = process.cpuUsage(cpu);
+    return { ms: performance.now() - started, cpuMs: (user + system) / 1_000 };
+  };
+  const found = { first: await loadOnce(onnx), kept: await loadOnce(copy) };
   await rm(folder, { recursive: true, force: true });
-  return { compiled, kept };
-}
-
-async function loadOnce(onnx: string, kernels: string): Promise<Load> {
-  const args = new ArgumentList(FEATURES.map(name => ({ name, type: 'FLOAT' })));
-  const [started, cpu] = [performance.now(), process.cpuUsage()];
-  await loadScorer({
-    version: 1,
-    onnx,
-    signature: signature(),
-    contract: contract('warn'),
-    args,
-    rowsMax: BATCH_ROWS,
-    batchRows: BATCH_ROWS,
-    scorer: 'auto',
-    device: 'off',
-    provider: 'cuda',
-    scratch: tmpdir(),
-    kernels,
-  });
-  const { user, system } = process.cpuUsage(cpu);
-  return { ms: performance.now() - started, cpuMs: (user + system) / 1_000 };
+  return found;
 }

@@ -8,7 +8,8 @@ import { join } from 'node:path';
 import type { ScorerComparison, ScorerRecord } from '../domain/model-version.ts';
 import type { Signature } from '../domain/signature.ts';
 import { type CodedTexts, codeTexts } from '../onnx/coded-texts.ts';
-import { type OnnxModel, readModel } from '../onnx/read.ts';
+import type { GraphProto } from '../onnx/generated/onnx_pb.ts';
+import { modelInputs, type OnnxModel, readModel, summarizeTensor } from '../onnx/read.ts';
 import type { FeedSpec } from './batched/messages.ts';
 import { BatchSession } from './batched/session.ts';
 import { callRows } from './call-rows.ts';
@@ -18,7 +19,7 @@ import { EngineFault } from './fault.ts';
 import type { GpuProvider, ScoreChunkJob, ScorerUsed } from './job.ts';
 import { type KernelFile, KernelStore } from './kernel-file.ts';
 import { cachedModel } from './model-cache.ts';
-import { OnnxSession } from './onnx-session.ts';
+import { LazySession, OnnxSession } from './onnx-session.ts';
 import { predictionOutput } from './predictions.ts';
 import type { Layout } from './tensors.ts';
 import { type LoadedTrees, loadTrees, recordFor, reopenTrees } from './tree-scorer.ts';
@@ -97,17 +98,16 @@ async function loadModel(options: ModelOptions, label: string): Promise<LoadedTr
   const keep = async (file: KernelFile) => store?.write(file);
   const recorded = recordFor(options.recorded);
   const maySkipRuntime = scorer === 'auto' && recorded?.scorer !== 'onnxruntime';
+  const session = new LazySession(() => OnnxSession.load(bytes, label));
   if (maySkipRuntime && device !== 'require') {
     const kept = (await store?.read()) ?? null;
-    if (kept !== null) return reopenTrees(kept, { open: () => OnnxSession.load(bytes, label), keep, recorded });
+    if (kept !== null) return reopenTrees(kept, { reference: session, keep, recorded });
   }
-  const session = OnnxSession.load(bytes, label);
-  assertSignature(session, signature, label);
-  const model = options.model ?? readModel(bytes);
-  const { node: nodes } = model.graph;
+  const model = options.model ?? parsed(bytes, label);
+  const { graph } = model;
+  assertSignature(graph, signature, label);
   if (device === 'require') {
-    session.close();
-    assertGpuHasOperators(nodes, label, provider);
+    assertGpuHasOperators(graph.node, label, provider);
     return batchesOf(await demandGpu(gpuModel(options, bytes, label)), `on ${provider}, as required`);
   }
   const coded = scorer === 'auto' && signature.inputs.some(({ type }) => type === 'string') ? codeTexts(model) : null;
@@ -133,10 +133,10 @@ async function loadModel(options: ModelOptions, label: string): Promise<LoadedTr
     const model = { ...gpuModel(options, bytes, label), provider: 'cpu' };
     return batchesOf(await BatchSession.open(model), `${reason}; in batches larger than a vector`);
   }
-  const providers = { CPUExecutionProvider: nodes.length };
-  const facts = { providers, reason, compared: trees.compared ?? null, callRows: callRows(model.graph) };
+  const providers = { CPUExecutionProvider: graph.node.length };
+  const facts = { providers, reason, compared: trees.compared ?? null, callRows: callRows(graph) };
   const changed = scorer === 'onnxruntime' ? null : cheaperToFeed(bytes, coded);
-  if (changed === null) return sessionOf(session, { layout: 'rows', texts: null }, facts);
+  if (changed === null) return sessionOf(session.get(), { layout: 'rows', texts: null }, facts);
   session.close();
   return sessionOf(OnnxSession.load(changed.bytes, label), changed, facts);
 }
@@ -188,31 +188,37 @@ function sessionOf(
   return { kind: 'session', session, layout, texts, ...facts, close: () => session.close() };
 }
 
+function parsed(bytes: Uint8Array, label: string): OnnxModel {
+  try {
+    return readModel(bytes);
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    throw new EngineFault('bad_model', `${label}: ${message}`, { label }, { cause: error });
+  }
+}
+
 /** The graph must have exactly the declared inputs, with their types and widths, and the declared outputs. */
-function assertSignature(session: OnnxSession, signature: Signature, label: string): void {
+function assertSignature(graph: GraphProto, signature: Signature, label: string): void {
   const problems: string[] = [];
-  const known = session.inputs.map(input => input.name).join(', ');
+  const inputs = modelInputs(graph).map(summarizeTensor);
+  const outputs = graph.output.map(output => output.name);
   for (const input of signature.inputs) {
-    const actual = session.inputs.find(candidate => candidate.name === input.name);
-    if (actual === undefined) problems.push(`it has no input ${input.name} (its inputs: ${known})`);
-    else {
-      const width = actual.dims.length < 2 ? 1 : actual.dims[1]!;
-      if (actual.type !== input.type) problems.push(`input ${input.name} is ${actual.type}, declared is ${input.type}`);
-      if (width >= 0 && width !== input.columns.length) {
-        problems.push(`input ${input.name} takes ${width} columns, declared are ${input.columns.length}`);
-      }
+    const actual = inputs.find(candidate => candidate.name === input.name);
+    if (actual === undefined) {
+      problems.push(`it has no input ${input.name} (its inputs: ${inputs.map(({ name }) => name).join(', ')})`);
+      continue;
+    }
+    const width = actual.dims === null || actual.dims.length > 1 ? actual.dims?.[1] : 1;
+    if (actual.type !== input.type) problems.push(`input ${input.name} is ${actual.type}, declared is ${input.type}`);
+    if (typeof width === 'number' && width >= 0 && width !== input.columns.length) {
+      problems.push(`input ${input.name} takes ${width} columns, declared are ${input.columns.length}`);
     }
   }
-  for (const actual of session.inputs) {
-    if (!signature.inputs.some(input => input.name === actual.name))
-      problems.push(`input ${actual.name} is not declared`);
+  for (const { name } of inputs) {
+    if (!signature.inputs.some(input => input.name === name)) problems.push(`input ${name} is not declared`);
   }
-  for (const output of signature.outputs) {
-    if (!session.outputs.some(actual => actual.name === output.name)) {
-      problems.push(
-        `it has no output ${output.name} (its outputs: ${session.outputs.map(actual => actual.name).join(', ')})`,
-      );
-    }
+  for (const { name } of signature.outputs) {
+    if (!outputs.includes(name)) problems.push(`it has no output ${name} (its outputs: ${outputs.join(', ')})`);
   }
   if (problems.length > 0) {
     throw new EngineFault('bad_model', `${label} does not fit its signature: ${problems.join('; ')}`, {

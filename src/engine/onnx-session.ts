@@ -142,6 +142,25 @@ export class OnnxSession {
   }
 }
 
+/** A session that is loaded when somebody asks for it: compiled trees that are trusted need none. */
+export class LazySession {
+  readonly #load: () => OnnxSession;
+  #session: OnnxSession | null = null;
+
+  constructor(load: () => OnnxSession) {
+    this.#load = load;
+  }
+
+  get(): OnnxSession {
+    this.#session ??= this.#load();
+    return this.#session;
+  }
+
+  close(): void {
+    this.#session?.close();
+  }
+}
+
 /** Execution providers this build of ONNX Runtime knows. */
 export function listProviders(): readonly Provider[] {
   return (require('onnxruntime-node') as PublicModule).listSupportedBackends();

@@ -8,7 +8,7 @@ import type { Signature } from '../domain/signature.ts';
 import type { OnnxModel } from '../onnx/read.ts';
 import { type CompiledTrees, compileTrees, type OpenTrees, openTrees } from './compile-trees.ts';
 import { type KernelFile, TREE_COMPILER } from './kernel-file.ts';
-import { OnnxSession, type OnnxTensor } from './onnx-session.ts';
+import { type LazySession, OnnxSession, type OnnxTensor } from './onnx-session.ts';
 import type { FilledTensor } from './tensors.ts';
 import { checkParity, type FeatureRows, type ParityReport, paritySamples } from './trees/parity.ts';
 
@@ -53,17 +53,18 @@ export function recordFor(recorded: ScorerRecord | undefined): ScorerRecord | nu
   return recorded.scorer === 'onnxruntime' || recorded.compared.rows >= INPUT_GATE_ROWS ? recorded : null;
 }
 
-/** Compiles and judges the trees of a model. The caller has checked the signature and keeps `reference` on a fallback. */
+interface TreesParts {
+  /** The whole model in ONNX Runtime; the caller keeps it on a fallback. */
+  readonly reference: LazySession;
+  readonly keep: (file: KernelFile) => Promise<void>;
+  readonly recorded: ScorerRecord | null;
+}
+
+/** Compiles and judges the trees of a model. The caller has checked the signature. */
 export async function loadTrees(
   model: Omit<OnnxModel, 'bytes'>,
   signature: Signature,
-  parts: {
-    readonly texts: readonly string[] | null;
-    readonly reference: OnnxSession;
-    readonly output: string;
-    readonly keep: (file: KernelFile) => Promise<void>;
-    readonly recorded: ScorerRecord | null;
-  },
+  parts: TreesParts & { readonly texts: readonly string[] | null; readonly output: string },
 ): Promise<TreesOrReason> {
   const { reference, output, recorded, texts } = parts;
   const trees = compileTrees(model, output);
@@ -76,7 +77,7 @@ export async function loadTrees(
       width: trees.width,
       samples: paritySamples(trees.ensemble, GATE_ROWS),
       score: trees.score,
-      reference: sample => scoreSample({ trees, reference, output }, sample),
+      reference: sample => scoreSample({ trees, reference: reference.get(), output }, sample),
     });
     if (report.verdict === 'different') {
       const reason = `the compiled trees differ from ONNX Runtime: ${describe(report)}${whereOf(report)}`;
@@ -87,14 +88,29 @@ export async function loadTrees(
   const file = { image: trees.image, texts, compared, inputRows: 0 };
   await parts.keep(file);
   const { source, features, width, kernels, score } = trees;
+  // Without the nodes, which only the gate needs.
+  return served({ source, features, width, kernels, score }, prefix, file, parts);
+}
+
+/** Trees that were compiled and compared before. */
+export function reopenTrees(file: KernelFile, parts: TreesParts): LoadedTrees {
+  const trees = openTrees(file.image);
+  return served(trees, prefixOf(trees), file, parts);
+}
+
+function served(
+  trees: OpenTrees,
+  prefix: LoadedTrees['prefix'],
+  file: KernelFile,
+  { reference, keep, recorded }: TreesParts,
+): LoadedTrees {
   return {
     kind: 'trees',
-    // Without the nodes, which only the gate needs.
-    trees: { source, features, width, kernels, score },
-    texts,
+    trees,
+    texts: file.texts,
     prefix,
-    reference: () => reference,
-    gate: gateOf(file, parts),
+    reference: () => reference.get(),
+    gate: gateOf(file, { keep, recorded }),
     close: () => {
       reference.close();
       prefix?.session.close();
@@ -102,39 +118,7 @@ export async function loadTrees(
   };
 }
 
-/** Trees that were compiled and compared before; ONNX Runtime loads the model only if an input is to be compared. */
-export function reopenTrees(
-  file: KernelFile,
-  parts: {
-    readonly open: () => OnnxSession;
-    readonly keep: (file: KernelFile) => Promise<void>;
-    readonly recorded: ScorerRecord | null;
-  },
-): LoadedTrees {
-  const trees = openTrees(file.image);
-  const prefix = prefixOf(trees);
-  let session: OnnxSession | null = null;
-  return {
-    kind: 'trees',
-    trees,
-    texts: file.texts,
-    prefix,
-    reference: () => {
-      session ??= parts.open();
-      return session;
-    },
-    gate: gateOf(file, parts),
-    close: () => {
-      session?.close();
-      prefix?.session.close();
-    },
-  };
-}
-
-function gateOf(
-  file: KernelFile,
-  { keep, recorded }: { readonly keep: (file: KernelFile) => Promise<void>; readonly recorded: ScorerRecord | null },
-): ParityGate {
+function gateOf(file: KernelFile, { keep, recorded }: Omit<TreesParts, 'reference'>): ParityGate {
   const gate: ParityGate = {
     compared: recorded?.compared ?? file.compared,
     isRecorded: recorded !== null,
