@@ -16,6 +16,7 @@ import { predictionTimeOf } from '../domain/prediction-time.ts';
 import { addDays, isDate } from '../domain/time.ts';
 import type { LabelledPartition, QueryJob } from '../engine/job.ts';
 import { rowShareSql } from '../engine/sql.ts';
+import { comparisonTrainer } from '../trainers/index.ts';
 import { quickParameters } from '../trainers/learner.ts';
 import { type LeadLagKind, leadLagAssociationSql, leadLagAucSql } from './lead-lag-sql.ts';
 import { type Queries, windowEndsSql } from './leakage-sql.ts';
@@ -57,8 +58,7 @@ export async function randomSplitChecks(
     const reason = `${partitions.length} days of training rows leave none to learn from ${gapDays} days before the newest fifth`;
     return checkRandomSplit({ reason });
   }
-  // A program of the user's is not started for a probe; trees stand in for it.
-  const kind = train.trainer.kind === 'builtin' ? train.trainer : { name: 'gbdt', parameters: {} };
+  const { name, parameters } = comparisonTrainer(train.trainer);
   const { random, time, reason } = await engine.run(
     'compare-splits',
     {
@@ -72,8 +72,8 @@ export async function randomSplitChecks(
       keys: contract.keys,
       split,
       rowsMax: splitRowsMax,
-      trainer: kind.name,
-      parameters: quickParameters(kind.name, kind.parameters),
+      trainer: name,
+      parameters: quickParameters(name, parameters),
       seed: train.seed,
     },
     { deadlineMs: probeMs, signal },

@@ -17,6 +17,7 @@ import { dateOf } from '../domain/time.ts';
 import { readEvaluation } from '../engine/evaluation.ts';
 import { EngineFault } from '../engine/fault.ts';
 import type { LabelledPartition } from '../engine/job.ts';
+import { comparisonTrainer } from '../trainers/index.ts';
 import { pinFiles, pinTables } from './inputs.ts';
 import type { Work } from './long.ts';
 import { inScratch, type Services } from './services.ts';
@@ -88,7 +89,7 @@ async function newerPartitions(
 ): Promise<readonly string[]> {
   if (first === undefined) return [];
   const earlier = (await answeredPartitions(services, definition)).filter(partition => partition < first);
-  return learnedOf(definition, earlier, first);
+  return splitPartitions(earlier, definition, { asOf: first }).train;
 }
 
 /** What the version learned from, as far as it is still there. */
@@ -99,20 +100,15 @@ async function learnedPartitions(
 ): Promise<readonly string[]> {
   const { partitions, asOf } = await services.catalog.snapshot(version.snapshots['features'] ?? '');
   const present = new Set(await answeredPartitions(services, definition));
-  return learnedOf(definition, partitions, dateOf(asOf)).filter(partition => present.has(partition));
+  return splitPartitions(partitions, definition, { asOf: dateOf(asOf) }).train.filter(partition =>
+    present.has(partition),
+  );
 }
 
 async function answeredPartitions({ inputs }: Services, { data }: ModelDefinition): Promise<readonly string[]> {
   if (data.labels === null) return [];
   const answered = new Set(await inputs.partitions(data.labels));
   return (await inputs.partitions(data.features)).filter(partition => answered.has(partition));
-}
-
-function learnedOf({ data, train }: ModelDefinition, partitions: readonly string[], asOf: string): readonly string[] {
-  const { windowDays, holdoutDays, holdoutShare, purgeDays = 0 } = train;
-  const horizonDays = data.labels?.horizonDays ?? 0;
-  const split = { asOf, horizonDays, windowDays, holdoutDays, holdoutShare, purgeDays, excluded: [] };
-  return splitPartitions(partitions, split).train;
 }
 
 function rangeOf(partitions: readonly string[]): string {
@@ -155,7 +151,7 @@ async function scoreBoth(services: Services, input: Comparison, work: Work) {
   return { labels, weights, championScores: scoresOf(1), probeScores: scoresOf(2), learned };
 }
 
-/** Trains with the parameters of the definition; a program of the user's is not started for this, trees stand in for it. */
+/** Trains with the parameters of the definition. */
 async function learn(
   services: Services,
   input: { readonly definition: ModelDefinition; readonly partitions: readonly string[]; readonly folder: string },
@@ -175,8 +171,7 @@ async function learn(
     },
     limits,
   );
-  const { name, parameters } =
-    train.trainer.kind === 'builtin' ? train.trainer : { name: 'gbdt' as const, parameters: {} };
+  const { name, parameters } = comparisonTrainer(train.trainer);
   const { onnx, signature } = await services.engine.run(
     'train',
     {

@@ -74,15 +74,8 @@ async function freezeSnapshot(services: Services, plan: TrainingPlan, work: Work
   const present = (await services.inputs.partitions(definition.data.features)).filter(partition =>
     answered.has(partition),
   );
-  const split = splitPartitions(present, {
-    asOf: dateOf(plan.asOf),
-    horizonDays: labels.horizonDays,
-    windowDays: definition.train.windowDays,
-    holdoutDays: definition.train.holdoutDays,
-    holdoutShare: definition.train.holdoutShare,
-    purgeDays: definition.train.purgeDays ?? 0,
-    excluded: await excludedWindows(services, plan.trigger),
-  });
+  const excluded = await excludedWindows(services, plan.trigger);
+  const split = splitPartitions(present, definition, { asOf: dateOf(plan.asOf), excluded });
   if (split.train.length === 0 || split.holdout.length === 0) {
     const known =
       present.length === 0 ? 'there are none' : `there are ${present.length}, ${present[0]} to ${present.at(-1)}`;
@@ -122,22 +115,16 @@ async function freezeSnapshot(services: Services, plan: TrainingPlan, work: Work
 /**
  * The newest `holdoutDays` with known labels are kept to judge with; `purgeDays` before them the `windowDays` that are
  * learned from end, so that their labels are known when the held-out days begin, as they will be in production. A
- * partition's labels are known at the end of the day `horizonDays` after its own. Partitions that are not dates are split by their order.
+ * partition's labels are known at the end of the day `horizonDays` after its own. Partitions that are not dates are split by
+ * their order. With `holdoutShare` rows of every partition are held out, so both sides have all of them.
  */
 export function splitPartitions(
   present: readonly string[],
-  options: {
-    readonly asOf: string;
-    readonly horizonDays: number;
-    readonly windowDays: number;
-    readonly holdoutDays: number;
-    /** Instead of `holdoutDays`: rows of every partition are held out, so both sides have all of them. */
-    readonly holdoutShare: number | null;
-    readonly purgeDays: number;
-    readonly excluded: readonly string[];
-  },
+  { data, train }: ModelDefinition,
+  { asOf, excluded = [] }: { readonly asOf: string; readonly excluded?: readonly string[] },
 ): { readonly train: readonly string[]; readonly holdout: readonly string[] } {
-  const { asOf, horizonDays, windowDays, holdoutDays, holdoutShare, purgeDays, excluded } = options;
+  const { windowDays, holdoutDays, holdoutShare, purgeDays = 0 } = train;
+  const horizonDays = data.labels?.horizonDays ?? 0;
   const usable = present.filter(partition => !excluded.includes(partition));
   const dated = usable.filter(isDate);
   if (dated.length < usable.length) {

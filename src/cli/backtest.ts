@@ -17,6 +17,7 @@ import type { ModelDefinition } from '../domain/definition.ts';
 import { isDate } from '../domain/time.ts';
 import { readHistoryArrays } from '../engine/history-job.ts';
 import type { LabelledPartition } from '../engine/job.ts';
+import { comparisonTrainer } from '../trainers/index.ts';
 import { builtinLearner } from '../trainers/learner.ts';
 import { LearnerThreads } from '../trainers/learner-threads.ts';
 import { backtestLines, verdictOf } from './backtest-report.ts';
@@ -66,7 +67,7 @@ async function replayed(definition: ModelDefinition, plan: ReplayPlan): Promise<
 function learnerOf({ model, train }: ModelDefinition, threads: LearnerThreads) {
   const { trainer, seed } = train;
   if (trainer.kind === 'command') note(`${model} is trained by a program; built-in boosted trees stand in for it`);
-  const { name, parameters } = trainer.kind === 'builtin' ? trainer : { name: 'gbdt', parameters: {} };
+  const { name, parameters } = comparisonTrainer(trainer);
   return builtinLearner(name, parameters, seed, threads);
 }
 

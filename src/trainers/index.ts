@@ -16,6 +16,11 @@ export function trainerNamed(name: string): Trainer {
   throw new ParameterError(unknownName('trainer', name, known));
 }
 
+/** The built-in trainer that compares rows with rows: a program of the user's is not started for that, trees stand in. */
+export function comparisonTrainer(trainer: TrainerChoice): Omit<Extract<TrainerChoice, { kind: 'builtin' }>, 'kind'> {
+  return trainer.kind === 'builtin' ? trainer : { name: 'gbdt', parameters: {} };
+}
+
 /** Refuses an unknown built-in trainer, parameter or value before any data is read; a program checks its own. */
 export function checkTrainer(trainer: TrainerChoice): void {
   if (trainer.kind === 'builtin') trainerNamed(trainer.name).check(trainer.parameters);
