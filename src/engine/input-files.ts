@@ -1,5 +1,5 @@
 /** From what a person types (a file, a folder, a pattern) to the files it means, in a stable order. */
-import { readdir, stat } from 'node:fs/promises';
+import { readdir, realpath, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join, relative, resolve, sep } from 'node:path';
 import { EngineFault } from './fault.ts';
 import type { FileFormat } from './job.ts';
@@ -21,7 +21,7 @@ const FORMATS: Readonly<Record<string, FileFormat>> = {
 
 /**
  * Files of a path, sorted by name. A folder is searched to any depth; names that start with `_` or `.` are skipped there,
- * as every writer of tables expects. A pattern may use `*`, `?` and `**`.
+ * as every writer of tables expects, and links are followed. A pattern may use `*`, `?` and `**`.
  */
 export async function findInputFiles(input: string): Promise<readonly InputFile[]> {
   const isPattern = /[*?]/.test(input);
@@ -45,13 +45,22 @@ function formatOf(path: string): FileFormat {
   throw new EngineFault('bad_input', `${path}: expected one of ${Object.keys(FORMATS).join(', ')}`, { path });
 }
 
-async function filesBelow(folder: string): Promise<string[]> {
+/** `above`: the folders that lead to this one, as they are without links. */
+async function filesBelow(folder: string, above: readonly string[] = []): Promise<string[]> {
+  const real = await realpath(folder);
+  if (above.includes(real)) {
+    throw new EngineFault('bad_input', `${folder} links to ${real}, which it lies in; remove the link`, { folder });
+  }
   const paths: string[] = [];
   for (const entry of await readdir(folder, { withFileTypes: true })) {
     if (entry.name.startsWith('.') || entry.name.startsWith('_')) continue;
     const path = join(folder, entry.name);
-    if (entry.isDirectory()) paths.push(...(await filesBelow(path)));
-    else if (entry.isFile()) paths.push(path);
+    const found = entry.isSymbolicLink() ? await stat(path).catch(() => null) : entry;
+    if (found === null) {
+      throw new EngineFault('bad_input', `${path} links to nothing; mend the link or remove it`, { path });
+    }
+    if (found.isDirectory()) paths.push(...(await filesBelow(path, [...above, real])));
+    else if (found.isFile()) paths.push(path);
   }
   return paths;
 }

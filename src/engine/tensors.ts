@@ -40,7 +40,10 @@ export class TensorFiller {
     this.#tensors = signature.inputs.map(input => planTensor(input, columns, args, form));
   }
 
-  /** Tensors of the rows [from, to) of a vector; of `rowsMax` rows they are the same objects every time. The data is valid until the next call. */
+  /**
+   * Tensors of the rows [from, to) of a vector. The data is valid until the next call; tensors of `rowsMax` rows are the
+   * same objects every time.
+   */
   fill(vectors: RowVectors, from: number, to: number): readonly FilledTensor[] {
     return this.#tensors.map(plan => plan.fill(vectors, from, to));
   }

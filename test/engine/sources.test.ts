@@ -1,5 +1,5 @@
 /** What an input may be made of: codecs, many small files, files that do not agree, partitions in folder names. */
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { planChunks } from '../../src/domain/scoring.ts';
@@ -95,4 +95,22 @@ test('folders named key=value are columns, with escaped values and across format
     ...[0, 1, 2, 3, 4].map(id => `${id} north west 1`),
     ...[5, 6, 7, 8, 9].map(id => `${id} south 2`),
   ]);
+});
+
+test('links in a folder are followed, and one that leads nowhere or round in a circle is named, never left out', async () => {
+  await mkdir(bench.path('linked'));
+  await mkdir(bench.path('elsewhere/deep'), { recursive: true });
+  await bench.parquet('elsewhere/a.parquet', rowsOf(0, 5));
+  await bench.parquet('elsewhere/deep/b.parquet', rowsOf(5, 9));
+  await symlink('../elsewhere/a.parquet', bench.path('linked/a.parquet'));
+  await symlink('../elsewhere/deep', bench.path('linked/deep'));
+  const found = await findInputFiles(bench.path('linked'));
+  const { rows } = await inspect({ files: found }, await contextOf(bench));
+  expect((await score('linked', found, rows)).map(row => Number(row['id']))).toEqual([0, 1, 2, 3, 4, 5, 6, 7, 8]);
+
+  await symlink('../linked', bench.path('linked/round'));
+  await expect(findInputFiles(bench.path('linked'))).rejects.toThrow(/round links to .*linked, which it lies in/);
+  await rm(bench.path('linked/round'));
+  await symlink('nowhere.parquet', bench.path('linked/c.parquet'));
+  await expect(findInputFiles(bench.path('linked'))).rejects.toThrow(/c\.parquet links to nothing/);
 });
