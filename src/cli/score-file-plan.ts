@@ -15,7 +15,11 @@ import { baselineOf } from './score-file-profile.ts';
 
 /** No chunk takes longer: a day. */
 export const deadlineMs = 24 * 3_600_000;
-const chunkRows = 1_000_000;
+/**
+ * All of the machine's cores are known here, so that larger chunks than a job's leave none of them idle. Each costs 45 ms
+ * before its first row, a twentieth of a linear model's time for a million rows.
+ */
+const chunkRows = 2_000_000;
 const numericType = /^(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|BOOLEAN|FLOAT|DOUBLE|DECIMAL\(\d+,\d+\))$/;
 
 export interface Plan {
