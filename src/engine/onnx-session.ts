@@ -16,16 +16,7 @@ export interface OnnxTensor {
   readonly dims: readonly number[];
 }
 
-interface NativeMetadata {
-  readonly name: string;
-  readonly isTensor: boolean;
-  readonly type: number;
-  readonly shape: readonly number[];
-}
-
 interface NativeSession {
-  readonly inputMetadata: readonly NativeMetadata[];
-  readonly outputMetadata: readonly NativeMetadata[];
   loadModel(buffer: ArrayBufferLike, offset: number, length: number, options: object): void;
   run(feeds: object, fetches: object, options: object): Record<string, OnnxTensor>;
   dispose(): void;
@@ -56,22 +47,6 @@ export interface SessionOptions {
   /** Record which provider runs which node, until `endProfiling`, into a file whose path starts with this. */
   readonly profilePrefix?: string;
 }
-
-/** Names of ONNX Runtime's element types, by number. */
-const TYPE_NAMES: readonly (string | undefined)[] = [
-  undefined,
-  'float32',
-  'uint8',
-  'int8',
-  'uint16',
-  'int16',
-  'int32',
-  'int64',
-  'string',
-  'bool',
-  'float16',
-  'float64',
-];
 
 export class OnnxSession {
   readonly #native: NativeSession;
@@ -111,14 +86,6 @@ export class OnnxSession {
       );
     }
     return new OnnxSession(native, publicModule.Tensor);
-  }
-
-  get inputs(): readonly { readonly name: string; readonly type: string; readonly dims: readonly number[] }[] {
-    return this.#native.inputMetadata.map(described);
-  }
-
-  get outputs(): readonly { readonly name: string; readonly type: string; readonly dims: readonly number[] }[] {
-    return this.#native.outputMetadata.map(described);
   }
 
   tensor(type: TensorType, data: TensorData, dims: readonly number[]): OnnxTensor {
@@ -164,11 +131,6 @@ export class LazySession {
 /** Execution providers this build of ONNX Runtime knows. */
 export function listProviders(): readonly Provider[] {
   return (require('onnxruntime-node') as PublicModule).listSupportedBackends();
-}
-
-function described(metadata: NativeMetadata) {
-  const type = metadata.isTensor ? (TYPE_NAMES[metadata.type] ?? `type ${metadata.type}`) : 'sequence or map';
-  return { name: metadata.name, type, dims: metadata.isTensor ? [...metadata.shape] : [] };
 }
 
 function messageOf(error: unknown): string {
