@@ -21,10 +21,13 @@ const CHILD_NICENESS = 5;
  */
 export const HEAP_FLAGS: readonly string[] = ['--max-semi-space-size=1', '--initial-old-space-size=64'];
 
+/** ONNX Runtime would keep an identifier of the machine in its user's home folder and send events to its maker. */
+const BASE_ENVIRONMENT = { TZ: 'UTC', ORT_DISABLE_TELEMETRY: '1' };
+
 export interface ChildOptions {
   readonly folder: string;
   readonly memoryMb: number;
-  /** The child's whole environment, on top of `TZ=UTC`. */
+  /** The child's whole environment, on top of `BASE_ENVIRONMENT`. */
   readonly environment: Readonly<Record<string, string>>;
 }
 
@@ -48,7 +51,7 @@ export class EngineChild {
     this.#memoryMb = options.memoryMb;
     this.#process = fork(entry, [String(process.pid)], {
       cwd: options.folder,
-      env: { TZ: 'UTC', ...options.environment },
+      env: { ...BASE_ENVIRONMENT, ...options.environment },
       execArgv: [
         `--max-old-space-size=${Math.ceil(options.memoryMb / 2)}`,
         ...HEAP_FLAGS,

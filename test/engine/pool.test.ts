@@ -1,7 +1,7 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { getPriority } from 'node:os';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { create } from '@bufbuild/protobuf';
@@ -76,6 +76,25 @@ test('children see nothing of the environment', async () => {
   );
   expect(fault.message).toMatch(/getenv\(\)/);
   delete process.env['ALMANAC_SECRET_FOR_TEST'];
+});
+
+test('nothing is written to the home folder: the telemetry of ONNX Runtime is off', async () => {
+  const home = bench.path('home');
+  await mkdir(home);
+  const path = await bench.parquet('home.parquet', 'SELECT i AS id, i::FLOAT AS a FROM range(10) t(i)');
+  const onnx = await bench.model('home.onnx', logisticModel([0.5], 0));
+  await mkdir(bench.path('home-out'));
+  const one = new EnginePool({ size: 1, scratch: bench.path('home-scratch'), environment: { HOME: home } });
+  const job = scoreJob({
+    inputs: [{ path }],
+    rows: 10,
+    contract: contractOf([column('a')]),
+    models: [champion(onnx, binarySignature(['a']))],
+    outputFolder: bench.path('home-out'),
+  });
+  await one.run('score-chunk', job, { deadlineMs: 30_000 });
+  await one.close();
+  expect(await readdir(home)).toEqual([]);
 });
 
 /** A graph whose loop runs 2^62 times: no call into it returns. */
