@@ -33,54 +33,51 @@ export interface ChunkPlanOptions {
 }
 
 /**
- * Chunks in the order of the files and their row groups, so that part files sort like their input. Files without rows are
- * left out unless nothing else is there: an empty partition still publishes an empty part with the right columns.
+ * Chunks in the order of the files and their row groups, so that part files sort like their input. They end at the row
+ * groups nearest to equal shares of all rows: rounding each chunk on its own would leave the last one short and the core
+ * that has it idle. Files without rows are left out unless nothing else is there: an empty partition still publishes an
+ * empty part with the right columns.
  */
 export function planChunks(files: readonly FileToScore[], options: ChunkPlanOptions): readonly Chunk[] {
   const total = files.reduce((sum, file) => sum + rowsOf(file), 0);
   if (total === 0) return files.slice(0, 1).map(file => ({ inputs: [wholeFile(file)], rows: 0 }));
   const workers = options.chunksWanted ?? 1;
-  const rounds = Math.ceil(total / options.chunkRows / workers);
-  const rowsWanted = Math.min(options.chunkRows, Math.ceil(total / (rounds * workers)));
+  const share = total / (Math.ceil(total / options.chunkRows / workers) * workers);
   const filesMax = options.filesMax ?? 1_000;
-  const chunks: Chunk[] = [];
-  let inputs: ChunkRange[] = [];
-  let rows = 0;
-  const close = () => {
-    if (inputs.length > 0) chunks.push({ inputs, rows });
-    inputs = [];
-    rows = 0;
-  };
+  const chunks: { readonly inputs: ChunkRange[]; rows: number }[] = [];
+  /** Rows of all chunks so far, and how many they should be where the last of them ends. */
+  let planned = 0;
+  let end = 0;
   for (const file of files) {
     if (rowsOf(file) === 0) continue;
-    for (const range of cutFile(file, rowsWanted, () => rows)) {
-      inputs.push(range.input);
-      rows += range.rows;
-      if (rows >= rowsWanted || inputs.length >= filesMax) close();
-    }
-  }
-  close();
-  return chunks;
-}
-
-/** Ranges of one file, each as long as the open chunk still has room; at least one row group. */
-function* cutFile(
-  file: FileToScore,
-  rowsWanted: number,
-  rowsTaken: () => number,
-): Generator<{ readonly input: ChunkRange; readonly rows: number }> {
-  const { rowGroups } = file;
-  let from = 0;
-  while (from < rowGroups.length) {
-    const room = rowsWanted - rowsTaken();
-    let to = from;
+    let from = 0;
     let rows = 0;
-    do rows += rowGroups[to++]!;
-    while (to < rowGroups.length && rows + rowGroups[to]! / 2 <= room);
-    const whole = from === 0 && to === rowGroups.length;
-    yield { input: whole ? wholeFile(file) : { ...wholeFile(file), rowGroups: [from, to] }, rows };
-    from = to;
+    const startChunk = () => {
+      chunks.push({ inputs: [], rows: 0 });
+      // One that ended early, for its number of files, leaves those after it their shares.
+      end = share * (Math.round(planned / share) + 1);
+    };
+    const take = (to: number) => {
+      const chunk = chunks.at(-1)!;
+      const isWhole = from === 0 && to === file.rowGroups.length;
+      if (to > from) chunk.inputs.push(isWhole ? wholeFile(file) : { ...wholeFile(file), rowGroups: [from, to] });
+      chunk.rows += rows;
+      planned += rows;
+      from = to;
+      rows = 0;
+    };
+    if (chunks.length === 0 || chunks.at(-1)!.inputs.length >= filesMax) startChunk();
+    for (const [index, groupRows] of file.rowGroups.entries()) {
+      const isEmpty = chunks.at(-1)!.rows + rows === 0;
+      if (!isEmpty && groupRows > 0 && planned + rows + groupRows / 2 > end) {
+        take(index);
+        startChunk();
+      }
+      rows += groupRows;
+    }
+    take(file.rowGroups.length);
   }
+  return chunks;
 }
 
 function wholeFile({ path, constants }: FileToScore): ChunkRange {

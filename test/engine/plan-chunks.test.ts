@@ -6,8 +6,8 @@ test('one huge file is cut at its row groups', () => {
   const chunks = planChunks([{ path: 'a', rowGroups: [100, 100, 100, 100, 50] }], { chunkRows: 200 });
   expect(chunks).toEqual([
     { inputs: [{ path: 'a', rowGroups: [0, 2] }], rows: 200 },
-    { inputs: [{ path: 'a', rowGroups: [2, 4] }], rows: 200 },
-    { inputs: [{ path: 'a', rowGroups: [4, 5] }], rows: 50 },
+    { inputs: [{ path: 'a', rowGroups: [2, 3] }], rows: 100 },
+    { inputs: [{ path: 'a', rowGroups: [3, 5] }], rows: 150 },
   ]);
 });
 
@@ -23,10 +23,17 @@ test('a small job is cut finer when more chunks are wanted, down to a row group'
   expect(planChunks(files, { chunkRows: 1_000, chunksWanted: 99 })).toHaveLength(4);
 });
 
-test('the number of chunks is a multiple of the workers that share them', () => {
+test('the number of chunks is a multiple of the workers that share them, and their shares are equal to a row group', () => {
   const files = [{ path: 'a', rowGroups: Array.from({ length: 25 }, () => 100) }];
   const chunks = planChunks(files, { chunkRows: 1_000, chunksWanted: 2 });
-  expect(chunks.map(chunk => chunk.rows)).toEqual([700, 700, 700, 400]);
+  expect(chunks.map(chunk => chunk.rows)).toEqual([600, 700, 600, 600]);
+});
+
+test('chunks that end early, for their number of files, do not make those after them larger', () => {
+  const tiny = Array.from({ length: 25 }, (_, i) => ({ path: `f${i}`, rowGroups: [1] }));
+  const files = [...tiny, { path: 'big', rowGroups: [50, 50, 50, 50, 50, 50] }];
+  const chunks = planChunks(files, { chunkRows: 100, filesMax: 10 });
+  expect(chunks.map(chunk => chunk.rows)).toEqual([10, 10, 55, 100, 50, 100]);
 });
 
 test('no rows at all still give one chunk with a file to take the columns from', () => {
@@ -59,6 +66,7 @@ test('every row group is in exactly one chunk, in order, whatever the sizes', ()
       if (withRows.length > 0) {
         expect(seen).toEqual(withRows.flatMap(file => file.rowGroups.map((_, i) => `${file.path}:${i}`)));
       }
+      if (withRows.length > 0) expect(chunks.every(chunk => chunk.rows > 0)).toBe(true);
       const total = sizes.flat().reduce((sum, rows) => sum + rows, 0);
       expect(chunks.reduce((sum, chunk) => sum + chunk.rows, 0)).toBe(total);
     }),
