@@ -26,7 +26,13 @@ afterAll(async () => {
   bench.close();
 });
 
-async function score(name: string, path: string, rows: number, overrides: Partial<ScoreChunkJob> = {}) {
+async function score(
+  name: string,
+  path: string,
+  rows: number,
+  overrides: Partial<ScoreChunkJob> = {},
+  onProgress: () => void = () => {},
+) {
   await mkdir(bench.path(name), { recursive: true });
   const job = scoreJob({
     inputs: [{ path }],
@@ -36,7 +42,7 @@ async function score(name: string, path: string, rows: number, overrides: Partia
     outputFolder: bench.path(name),
     ...overrides,
   });
-  return pool.run('score-chunk', job, { deadlineMs: 200_000 });
+  return pool.run('score-chunk', job, { deadlineMs: 200_000, onProgress });
 }
 
 async function fault(promise: Promise<unknown>): Promise<EngineFault> {
@@ -83,11 +89,14 @@ test('a file that is not the planned one is refused: the footer says another num
 test('a file that changes while it is read never becomes a prediction', async () => {
   const path = await bench.parquet('changing.parquet', rowsOf(2_000_000));
   const other = await bench.parquet('changed.parquet', rowsOf(2_000_000).replace('1000003', '999983'));
-  const running = fault(score('changing', path, 2_000_000));
-  await new Promise(resolve => setTimeout(resolve, 250));
+  let running: Promise<EngineFault> | undefined;
+  await new Promise<void>(reading => {
+    running = fault(score('changing', path, 2_000_000, {}, reading));
+  });
   await copyFile(other, path);
-  expect((await running).kind).toBe('bad_input');
-  expect((await running).message).toContain('changing.parquet');
+  const found = await running!;
+  expect(found.kind).toBe('bad_input');
+  expect(found.message).toContain('changing.parquet');
 });
 
 test('a row group that the plan knows and the file lacks is named', async () => {
