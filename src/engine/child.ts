@@ -4,8 +4,8 @@
  * from outside.
  */
 import { toDocument } from './fault.ts';
-import type { ChildMessage, ChildUsage, JobMessage } from './protocol.ts';
-import { loadVerb, type Progress } from './verbs.ts';
+import type { ChildMessage, ChildUsage, JobMessage, ParentMessage } from './protocol.ts';
+import { loadVerb, type Progress, type Verb } from './verbs.ts';
 
 const PROGRESS_EVERY_MS = 250;
 const ABORT_GRACE_MS = 500;
@@ -21,11 +21,19 @@ process.once('SIGTERM', () => {
   else end();
 });
 process.on('disconnect', () => process.kill(process.pid, 'SIGKILL'));
-process.on('message', (message: JobMessage) => {
-  void answer(message);
+process.on('message', (message: ParentMessage) => {
+  if (message.type === 'job') void answer(message);
+  else void warm(message.verb);
 });
 // Nobody tells of a parent that went while this process was starting.
 if (!process.connected || process.ppid !== Number(process.argv[2])) process.kill(process.pid, 'SIGKILL');
+
+/** What fails here fails again in the job, which says so. */
+async function warm(name: Verb): Promise<void> {
+  await loadVerb(name)
+    .then(verb => verb.warm?.())
+    .catch(() => undefined);
+}
 
 async function answer(message: JobMessage): Promise<void> {
   const { id } = message;

@@ -39,7 +39,8 @@ function keepSpareWhenIdle(): void {
   if (spare === null) idle = setTimeout(keepSpare, IDLE_MS).unref();
 }
 
-function keepSpare(): void {
+/** Opens the database of the next session now. */
+export function keepSpare(): void {
   spare ??= openInstance();
   // Whoever takes it hears of a failure.
   spare.catch(() => undefined);

@@ -4,8 +4,8 @@ import { readFile } from 'node:fs/promises';
 import { getPriority, setPriority } from 'node:os';
 import { endWithParent } from './end-with-parent.ts';
 import { EngineFault, fromDocument, saysOutOfMemory } from './fault.ts';
-import type { ChildMessage, ChildUsage, JobMessage } from './protocol.ts';
-import type { Progress } from './verbs.ts';
+import type { ChildMessage, ChildUsage, JobMessage, ParentMessage } from './protocol.ts';
+import type { Progress, Verb } from './verbs.ts';
 
 const STDERR_TAIL_CHARS = 4_000;
 const TERM_GRACE_MS = 1_000;
@@ -40,6 +40,7 @@ export interface ExecuteOptions {
 export class EngineChild {
   readonly #process: ChildProcess;
   readonly #memoryMb: number;
+  readonly #loaded = new Set<Verb>();
   #stderr = '';
   jobs = 0;
   rssMb = 0;
@@ -82,6 +83,19 @@ export class EngineChild {
     }
   }
 
+  /** Has the child load what a verb needs, between two jobs. */
+  warm(verb: Verb): void {
+    if (this.#loaded.has(verb) || !this.alive) return;
+    this.#loaded.add(verb);
+    // A child that is gone is not warmed; whoever gives it a job hears why.
+    this.#process.send({ type: 'warm', verb } satisfies ParentMessage, () => undefined);
+  }
+
+  /** Whether the child has loaded, or is loading, what a verb needs. */
+  hasLoaded(verb: Verb): boolean {
+    return this.#loaded.has(verb);
+  }
+
   get alive(): boolean {
     return !this.#ended && this.#process.connected;
   }
@@ -94,6 +108,7 @@ export class EngineChild {
   /** Runs one job; the child is dead or idle when the promise settles. */
   execute(message: JobMessage, options: ExecuteOptions): Promise<unknown> {
     this.jobs += 1;
+    this.#loaded.add(message.verb);
     return new Promise((resolve, reject) => {
       let ended: EngineFault | null = null;
       const endBecause = (fault: EngineFault) => {

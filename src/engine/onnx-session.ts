@@ -59,10 +59,7 @@ export class OnnxSession {
 
   /** Loads from bytes, so that nothing beside the model can be read through its path. */
   static load(bytes: Uint8Array, label: string, options: SessionOptions = {}): OnnxSession {
-    const publicModule = require('onnxruntime-node') as PublicModule;
-    const nativeModule = require('onnxruntime-node/dist/binding.js') as NativeModule;
-    publicModule.env.logLevel = 'error';
-    nativeModule.initOrt();
+    const { publicModule, nativeModule } = loadRuntime();
     const native = new nativeModule.binding.InferenceSession();
     try {
       native.loadModel(bytes.buffer, bytes.byteOffset, bytes.byteLength, {
@@ -107,6 +104,15 @@ export class OnnxSession {
   close(): void {
     this.#native.dispose();
   }
+}
+
+/** Loads ONNX Runtime itself, which the first session waits for otherwise. */
+export function loadRuntime(): { readonly publicModule: PublicModule; readonly nativeModule: NativeModule } {
+  const publicModule = require('onnxruntime-node') as PublicModule;
+  const nativeModule = require('onnxruntime-node/dist/binding.js') as NativeModule;
+  publicModule.env.logLevel = 'error';
+  nativeModule.initOrt();
+  return { publicModule, nativeModule };
 }
 
 /** A session that is loaded when somebody asks for it: compiled trees that are trusted need none. */

@@ -47,7 +47,7 @@ const BATCH_ROWS_MIN = 128;
 
 export class EnginePool {
   readonly #options: Required<EnginePoolOptions>;
-  readonly #idle: EngineChild[] = [];
+  #idle: EngineChild[] = [];
   readonly #busy = new Set<EngineChild>();
   /** Every child that ever was, for `usage`; a dead child is only its last figures. */
   readonly #spawned: { readonly usage: ChildUsage }[] = [];
@@ -87,11 +87,15 @@ export class EnginePool {
     }
   }
 
-  /** Starts so many children now, at most all, so that the first jobs do not wait for it. */
-  warm(children: number): void {
+  /**
+   * Starts so many children now, at most all, and has those that are idle load what these verbs need, so that their first
+   * jobs do not wait for it.
+   */
+  warm(children: number, verbs: readonly Verb[]): void {
     const wanted = Math.min(children, this.size);
     // Those that are up already are taken first.
     while (this.#idle.length + this.#busy.size < wanted) this.#idle.unshift(this.#spawn());
+    for (const child of this.#idle) for (const verb of verbs) child.warm(verb);
   }
 
   /** CPU seconds of this process and of every child so far, and the sum of their peaks of resident memory. */
@@ -162,10 +166,16 @@ export class EnginePool {
     while (!this.#closed && signal?.aborted !== true && this.#busy.size >= this.size) await this.#freed(signal);
     if (this.#closed) throw new EngineFault('closed', `${verb}: the engine pool is closed`, { verb });
     if (signal?.aborted === true) throw new EngineFault('cancelled', `${verb}: cancelled before it started`, { verb });
-    let child = this.#idle.pop();
-    while (child !== undefined && !child.alive) child = this.#idle.pop();
-    child ??= this.#spawn();
+    const child = this.#takeIdle(verb) ?? this.#spawn();
     this.#busy.add(child);
+    return child;
+  }
+
+  /** Of those that have the verb's code, if any has, the one used last: it may have the model too. */
+  #takeIdle(verb: Verb): EngineChild | undefined {
+    this.#idle = this.#idle.filter(child => child.alive);
+    const child = this.#idle.findLast(idle => idle.hasLoaded(verb)) ?? this.#idle.at(-1);
+    this.#idle = this.#idle.filter(idle => idle !== child);
     return child;
   }
 

@@ -13,6 +13,14 @@ export interface JobMessage {
   readonly memoryMb: number;
 }
 
+/** Load what a verb needs; there is no answer. */
+export interface WarmMessage {
+  readonly type: 'warm';
+  readonly verb: Verb;
+}
+
+export type ParentMessage = JobMessage | WarmMessage;
+
 /** Of the whole child since its start. */
 export interface ChildUsage {
   readonly rssMb: number;

@@ -2,6 +2,7 @@
  * The rows of a chunk as one relation in a locked session: inputs checked against their footers, further tables, and the
  * transform on top. Scoring, validation and training all start here, so they see the same rows.
  */
+import type { JS } from '@duckdb/node-api';
 import type { Contract } from '../domain/contract.ts';
 import { nearest } from '../domain/nearest.ts';
 import { DuckDbSession } from './duckdb.ts';
@@ -107,20 +108,37 @@ async function assertFooters(session: DuckDbSession, job: SourceJob): Promise<Ro
   return starts;
 }
 
-/** First row of each row group and, last, the row count, per file. DuckDB looks at every column for it: slow on wide tables. */
+/** First row of each row group and, last, the row count, per file. */
 export async function rowGroupStarts(session: DuckDbSession, paths: readonly string[]): Promise<RowGroupStarts> {
   const starts = new Map<string, number[]>(paths.map(path => [path, [0]]));
-  const groups = await footerRows(
-    session,
-    paths,
-    files => `SELECT file_name, row_group_num_rows FROM parquet_metadata(${files}) WHERE column_id = 0
-              ORDER BY file_name, row_group_id`,
-  );
-  for (const group of groups) {
-    const known = starts.get(String(group['file_name']));
-    known?.push(known.at(-1)! + Number(group['row_group_num_rows']));
+  for (const [path, groups] of await rowGroupsOf(session, paths)) {
+    const known = starts.get(path);
+    for (const { rows } of groups) known?.push(known.at(-1)! + rows);
   }
   return starts;
+}
+
+interface RowGroup {
+  readonly rows: number;
+  readonly codecs: readonly string[];
+}
+
+/** Per file. DuckDB looks at every column of every row group for it: 8 files of 11 groups and 33 columns take it 25 ms. */
+export async function rowGroupsOf(
+  session: DuckDbSession,
+  paths: readonly string[],
+): Promise<ReadonlyMap<string, readonly RowGroup[]>> {
+  const groups = new Map<string, RowGroup[]>(paths.map(path => [path, []]));
+  const found = await footerRows(
+    session,
+    paths,
+    files => `SELECT file_name AS path, any_value(row_group_num_rows) AS rows, list(DISTINCT compression) AS codecs
+              FROM parquet_metadata(${files}) GROUP BY file_name, row_group_id ORDER BY file_name, row_group_id`,
+  );
+  for (const { path, rows, codecs } of found) {
+    groups.get(String(path))?.push({ rows: Number(rows), codecs: (codecs as readonly JS[]).map(String) });
+  }
+  return groups;
 }
 
 async function rowCounts(session: DuckDbSession, paths: readonly string[]): Promise<ReadonlyMap<string, number>> {

@@ -84,6 +84,8 @@ export interface VerbContext {
 
 export interface VerbModule<V extends Verb> {
   run(job: Verbs[V]['job'], context: VerbContext): Promise<Verbs[V]['output']>;
+  /** Loads what every job of the verb needs besides its code. */
+  warm?(): void;
 }
 
 const MODULES: { readonly [V in Verb]: () => Promise<VerbModule<V>> } = {

@@ -30,6 +30,10 @@ afterAll(async () => {
   bench.close();
 });
 
+async function childrenOf(pid: number): Promise<readonly string[]> {
+  return (await readFile(`/proc/self/task/${pid}/children`, 'utf8')).trim().split(' ');
+}
+
 test('runs jobs of several verbs side by side in its children', async () => {
   const path = await bench.parquet('a.parquet', 'SELECT i AS id, i::FLOAT AS a FROM range(1000) t(i)');
   const [inspection, query] = await Promise.all([
@@ -53,11 +57,7 @@ test('runs jobs of several verbs side by side in its children', async () => {
 
 test('children give way to the worker, whose loop sends heartbeats', async () => {
   await pool.run('query', { sql: 'SELECT 1', tables: {} }, { deadlineMs: 30_000 });
-  const children = await readFile(`/proc/self/task/${process.pid}/children`, 'utf8');
-  const niceness = children
-    .trim()
-    .split(' ')
-    .map(pid => getPriority(Number(pid)));
+  const niceness = (await childrenOf(process.pid)).map(pid => getPriority(Number(pid)));
   expect(niceness).toContain(getPriority() + 5);
 });
 
@@ -76,6 +76,23 @@ test('children see nothing of the environment', async () => {
   );
   expect(fault.message).toMatch(/getenv\(\)/);
   delete process.env['ALMANAC_SECRET_FOR_TEST'];
+});
+
+test('children that make ready for scoring load both libraries before their first job, the others do not', async () => {
+  const two = new EnginePool({ size: 2, scratch: bench.path('ready') });
+  const before = await childrenOf(process.pid);
+  const scorers = async () => {
+    const maps = (await childrenOf(process.pid))
+      .filter(pid => !before.includes(pid))
+      .map(pid => readFile(`/proc/${pid}/maps`, 'utf8').catch(() => ''));
+    return (await Promise.all(maps)).filter(map => map.includes('/libduckdb.so') && map.includes('/libonnxruntime.so'));
+  };
+  const path = await bench.parquet('ready.parquet', 'SELECT 1 AS id');
+  await two.run('inspect', { files: [{ path }] }, { deadlineMs: 30_000 });
+  expect(await scorers()).toHaveLength(0);
+  two.warm(2, ['score-chunk']);
+  await until(async () => (await scorers()).length === 2);
+  await two.close();
 });
 
 test('nothing is written to the home folder: the telemetry of ONNX Runtime is off', async () => {

@@ -4,7 +4,7 @@ import { DuckDbSession } from '../duckdb.ts';
 import { EngineFault } from '../fault.ts';
 import { sha256OfFile, stampFiles } from '../files.ts';
 import type { ColumnChunk, ColumnInfo, FileInspection, Inspection, InspectJob } from '../job.ts';
-import { rowGroupStarts } from '../source.ts';
+import { rowGroupsOf } from '../source.ts';
 import { pathLiteral, readerCall } from '../sql.ts';
 import type { VerbContext } from '../verbs.ts';
 
@@ -67,12 +67,7 @@ async function readFooters(session: DuckDbSession, paths: readonly string[]): Pr
   const footers = new Map<string, Footer>();
   if (paths.length === 0) return footers;
   const list = `[${paths.map(pathLiteral).join(', ')}]`;
-  const starts = await rowGroupStarts(session, paths);
-  const codecs = new Map<string, string[]>(paths.map(path => [path, []]));
-  const found = await session.rows(
-    `SELECT DISTINCT file_name AS path, compression AS codec FROM parquet_metadata(${list}) ORDER BY ALL`,
-  );
-  for (const { path, codec } of found) codecs.get(String(path))?.push(String(codec));
+  const groups = await rowGroupsOf(session, paths);
   // Files of one schema are described once; DuckDB's own words for its types need a description.
   const schemas = await session.rows(
     `SELECT file_name AS path, md5(string_agg(concat_ws(chr(31), name, type, duckdb_type, logical_type, num_children),
@@ -84,12 +79,13 @@ async function readFooters(session: DuckDbSession, paths: readonly string[]): Pr
     const digest = digests.get(path) ?? path;
     const known = columns.get(digest) ?? (await session.describe(`SELECT * FROM ${readerCall('parquet', [path])}`));
     columns.set(digest, known);
-    const ends = starts.get(path) ?? [0];
+    const ofFile = groups.get(path) ?? [];
+    const rowGroups = ofFile.map(group => group.rows);
     footers.set(path, {
-      rows: ends.at(-1) ?? 0,
-      rowGroups: ends.slice(1).map((end, index) => end - ends[index]!),
+      rows: rowGroups.reduce((sum, rows) => sum + rows, 0),
+      rowGroups,
       columns: known,
-      codecs: codecs.get(path) ?? [],
+      codecs: [...new Set(ofFile.flatMap(group => group.codecs))].sort(),
     });
   }
   return footers;
