@@ -69,7 +69,8 @@ export async function planScoring(
     profile: champion.profile,
     inputs: inputs.map(withoutDetails),
     tables: await pinTables(services, definition, [partition], work),
-    chunks: planChunks(inputs, { chunkRows: present.body.score.chunkRows }),
+    // Other workers have as many cores, as a rule.
+    chunks: planChunks(inputs, { chunkRows: present.body.score.chunkRows, chunksWanted: services.engine.size }),
     rows,
   };
   failpoint('plan.pinned');
