@@ -20,6 +20,8 @@ export const deadlineMs = 24 * 3_600_000;
  * besides its rows, a seventh of a linear model's time for a million of them.
  */
 const chunkRows = 4_000_000;
+/** A child costs 0.1 s of CPU time to start, and is not worth it for one row group. */
+const largeBytes = 2 ** 24;
 const numericType = /^(U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|BOOLEAN|FLOAT|DOUBLE|DECIMAL\(\d+,\d+\))$/;
 
 export interface Plan {
@@ -65,13 +67,14 @@ export async function planWork(
   { scratch, processes }: { readonly scratch: string; readonly processes: number },
 ): Promise<Plan> {
   const { files: found, tableVersion } = await findInput(options.input, options.tableVersion, pool);
+  const isLarge = await holdsManyRows(found);
   const inspecting = pool.run(
     'inspect',
     { files: found.map(({ path, format }) => ({ path, format })), allowBrotli: options.allowBrotli === true },
     { deadlineMs },
   );
   // A second child makes ready meanwhile: it prepares the model and scores first.
-  pool.warm(2, ['prepare-model', 'score-chunk']);
+  if (isLarge) pool.warm(2, ['prepare-model', 'score-chunk']);
   const inspection = await inspecting;
   const constants = Object.keys(found[0]?.constants ?? {}).map((name): ColumnInfo => ({ name, type: 'VARCHAR' }));
   const columns = [
@@ -86,12 +89,19 @@ export async function planWork(
     chunksWanted: processes,
   });
   // Those that will score beside it make ready now, and no others.
-  pool.warm(chunks.length, ['score-chunk']);
+  if (chunks.length > 1) pool.warm(chunks.length, ['score-chunk']);
   const model = await prepareModel(options, pool, { scratch, features, columns });
   const files = new Map(found.map(file => [file.path, file]));
   const contract = contractOf(options.keys, model);
   const baseline = await baselineOf(options, pool, { scratch, inspection, model });
   return { chunks, files, model, contract, rows: inspection.rows, baseline, tableVersion };
+}
+
+/** Whether more than one child will have something to do, as far as the sizes of the first files tell. */
+async function holdsManyRows(files: readonly InputFile[]): Promise<boolean> {
+  const sizes = files.slice(0, 64).map(async ({ path }) => (await stat(path)).size);
+  const known = await Promise.allSettled(sizes);
+  return known.reduce((sum, size) => sum + (size.status === 'fulfilled' ? size.value : 0), 0) >= largeBytes;
 }
 
 function isFeature(column: ColumnInfo, keys: readonly string[]): boolean {
