@@ -1,10 +1,18 @@
-/** Bodies of S3 answers. A connection may end early after a 200, so every body is measured before anyone uses it. */
+/** Requests and the bodies of S3's answers. A connection may end early after a 200, so every body is measured before anyone uses it. */
+import { setMaxListeners } from 'node:events';
 import { type FileHandle, open } from 'node:fs/promises';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { GetObjectCommandOutput } from '@aws-sdk/client-s3';
 import { crc32, crc32Header } from './crc32.ts';
 import { type DigestWanted, FileSink } from './file-sink.ts';
+
+/** For a request of the client. Ten requests that share a signal are no leak, which Node warns of. */
+export function abortedBy(signal: AbortSignal | undefined): { readonly abortSignal?: AbortSignal } {
+  if (signal === undefined) return {};
+  setMaxListeners(0, signal);
+  return { abortSignal: signal };
+}
 
 export async function bodyBytes(
   answer: GetObjectCommandOutput,

@@ -46,7 +46,7 @@ import {
   sourceOfFile,
   type UploadSource,
 } from './s3-multipart.ts';
-import { bodyBytes, bodyToFile, crc32OfFile, fileHolds } from './s3-transfer.ts';
+import { abortedBy, bodyBytes, bodyToFile, crc32OfFile, fileHolds } from './s3-transfer.ts';
 
 const singleBytesMaxDefault = 256 * 2 ** 20;
 const partBytesDefault = 16 * 2 ** 20;
@@ -271,7 +271,7 @@ export class S3Store implements ObjectStore {
         // For servers that keep no checksums: what a reader compares with.
         Metadata: { [metadata.write]: id, [metadata.crc32]: checksum },
       }),
-      signal === undefined ? {} : { abortSignal: signal },
+      abortedBy(signal),
     );
     return etagOf(answer);
   }
@@ -354,7 +354,7 @@ export class S3Store implements ObjectStore {
         // The checksum is the whole object's, so it cannot vouch for a range.
         ...(range === undefined ? { ChecksumMode: 'ENABLED' } : { Range: `bytes=${range[0]}-${range[1] - 1}` }),
       }),
-      signal === undefined ? {} : { abortSignal: signal },
+      abortedBy(signal),
     );
   }
 

@@ -1,3 +1,4 @@
+import { expect, test } from 'vitest';
 import { S3Store } from '../../src/storage/s3.ts';
 import { S3StoreLater } from '../../src/storage/s3-later.ts';
 import { startFaultProxy } from '../support/fault-proxy.ts';
@@ -6,6 +7,7 @@ import { describeStore } from './contract.ts';
 import { fakeS3 } from './support/fake-s3.ts';
 
 const mib = 2 ** 20;
+const credentials = { accessKeyId: 'x', secretAccessKey: 'y' };
 
 describeStore('S3 store on versitygw', async () => {
   const server = await startS3Server();
@@ -25,7 +27,6 @@ describeStore('S3 store on versitygw', async () => {
 
 describeStore('S3 store on the server in this process', async () => {
   const proxy = await startFaultProxy(fakeS3().handle);
-  const credentials = { accessKeyId: 'x', secretAccessKey: 'y' };
   const options = { endpoint: proxy.endpoint, region: 'us-east-1', credentials, singleBytesMax: mib, partBytes: mib };
   const place = { bucket: 'bucket', prefix: '' };
   // One of the two as projects open it: with the first question.
@@ -35,4 +36,22 @@ describeStore('S3 store on the server in this process', async () => {
     await proxy.stop();
   };
   return { store, other, largeBytes: 3 * mib + 17, close };
+});
+
+test('many requests at a time may share a signal, without a warning of a leak', async () => {
+  const proxy = await startFaultProxy(fakeS3().handle);
+  const options = { endpoint: proxy.endpoint, region: 'us-east-1', credentials };
+  const store = new S3Store({ bucket: 'bucket', prefix: '' }, options);
+  const warnings: string[] = [];
+  const hear = (warning: Error) => warnings.push(warning.name);
+  process.on('warning', hear);
+  await store.put('key', new Uint8Array(100));
+  const { signal } = new AbortController();
+  await Promise.all(Array.from({ length: 30 }, (_, n) => store.get('key', { range: [n, n + 1], signal })));
+  // Warnings come a tick later.
+  await new Promise(setImmediate);
+  process.off('warning', hear);
+  expect(warnings).not.toContain('MaxListenersExceededWarning');
+  store.close();
+  await proxy.stop();
 });
