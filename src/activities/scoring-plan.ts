@@ -69,7 +69,7 @@ export async function planScoring(
     profile: champion.profile,
     inputs: inputs.map(withoutDetails),
     tables: await pinTables(services, definition, [partition], work),
-    // Other workers have as many cores, as a rule.
+    // Whoever scores has as many cores as this worker, as a rule.
     chunks: planChunks(inputs, { chunkRows: present.body.score.chunkRows, chunksWanted: services.engine.size }),
     rows,
   };

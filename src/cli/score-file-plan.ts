@@ -16,8 +16,8 @@ import { baselineOf } from './score-file-profile.ts';
 /** No chunk takes longer: a day. */
 export const deadlineMs = 24 * 3_600_000;
 /**
- * All of the machine's cores are known here, so that larger chunks than a job's leave none of them idle. Each costs 40 ms
- * besides its rows, a seventh of a linear model's time for a million of them.
+ * Larger than a job's, which loses a chunk when a machine dies and goes on from there. Each costs 40 ms besides its rows, a
+ * seventh of a linear model's time for a million of them.
  */
 const chunkRows = 4_000_000;
 /** A child costs 0.1 s of CPU time to start, and is not worth it for one row group. */
