@@ -50,9 +50,11 @@ export type Appended<Entry> =
 
 /** Entries per segment. */
 export const segmentLength = 1024;
-/** Answers that say nothing are asked again this often before the caller hears `unavailable`. */
+/**
+ * How often is asked before the caller hears `unavailable` of answers that say nothing, or `corrupt` of bytes that do not fit.
+ * A store that cuts one read in thirty short, unnoticed, does so four times in a row once in a million.
+ */
 const attemptsMax = 8;
-const readsOfDoubtfulBytes = 4;
 /** Parallel reads while walking to the end. */
 const windowMax = 32;
 /** Segments that are fetched while one is parsed; each is about half a megabyte. */
@@ -197,7 +199,7 @@ export class Chain<Entry extends Linked> {
         this.#accept(number, found);
         return;
       } catch (error) {
-        if (attempt === readsOfDoubtfulBytes) throw error;
+        if (attempt === attemptsMax) throw error;
         found = (await this.#readText(this.#format.entryKey(number))) ?? '';
       }
     }

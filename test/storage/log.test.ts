@@ -48,6 +48,30 @@ describe('a log', () => {
     await expect(open(forged).read()).rejects.toThrow(/notes\/00000000000000000002\.json: expected to follow/);
   });
 
+  test('reads an entry eight times before it is called cut short', async () => {
+    for (const [cuts, expected] of [
+      [7, 'read'],
+      [8, 'corrupt'],
+    ] as const) {
+      const store = new MemoryStore();
+      await open(store).append(say('one'));
+      let left = cuts;
+      const get = store.get.bind(store);
+      store.get = async (...asked) => {
+        const answer = await get(...asked);
+        if (answer.kind !== 'found' || left-- <= 0) return answer;
+        return { kind: 'found', value: { ...answer.value, bytes: answer.value.bytes.slice(0, 9) } };
+      };
+      const found = await open(otherProcess(store))
+        .read()
+        .then(
+          () => 'read',
+          (error: { kind: string }) => error.kind,
+        );
+      expect(found).toBe(expected);
+    }
+  });
+
   test('refuses a gap instead of writing into it', async () => {
     const store = new MemoryStore();
     for (const text of ['one', 'two', 'three']) await open(store).append(say(text));
