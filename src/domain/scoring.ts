@@ -44,40 +44,49 @@ export function planChunks(files: readonly FileToScore[], options: ChunkPlanOpti
   const workers = options.chunksWanted ?? 1;
   const share = total / (Math.ceil(total / options.chunkRows / workers) * workers);
   const filesMax = options.filesMax ?? 1_000;
-  const chunks: { readonly inputs: ChunkRange[]; rows: number }[] = [];
+  const chunks: OpenChunk[] = [];
   /** Rows of all chunks so far, and how many they should be where the last of them ends. */
   let planned = 0;
   let end = 0;
+  const startChunk = () => {
+    chunks.push({ ranges: [], rows: 0 });
+    // One that ended early, for its number of files, leaves those after it their shares.
+    end = share * (Math.round(planned / share) + 1);
+  };
   for (const file of files) {
     if (rowsOf(file) === 0) continue;
-    let from = 0;
-    let rows = 0;
-    const startChunk = () => {
-      chunks.push({ inputs: [], rows: 0 });
-      // One that ended early, for its number of files, leaves those after it their shares.
-      end = share * (Math.round(planned / share) + 1);
-    };
-    const take = (to: number) => {
-      const chunk = chunks.at(-1)!;
-      const isWhole = from === 0 && to === file.rowGroups.length;
-      if (to > from) chunk.inputs.push(isWhole ? wholeFile(file) : { ...wholeFile(file), rowGroups: [from, to] });
-      chunk.rows += rows;
+    if (chunks.length === 0 || chunks.at(-1)!.ranges.length >= filesMax) startChunk();
+    for (const [index, rows] of file.rowGroups.entries()) {
+      if (rows > 0 && chunks.at(-1)!.rows > 0 && planned + rows / 2 > end) startChunk();
+      addRowGroup(chunks.at(-1)!, file, index);
       planned += rows;
-      from = to;
-      rows = 0;
-    };
-    if (chunks.length === 0 || chunks.at(-1)!.inputs.length >= filesMax) startChunk();
-    for (const [index, groupRows] of file.rowGroups.entries()) {
-      const isEmpty = chunks.at(-1)!.rows + rows === 0;
-      if (!isEmpty && groupRows > 0 && planned + rows + groupRows / 2 > end) {
-        take(index);
-        startChunk();
-      }
-      rows += groupRows;
     }
-    take(file.rowGroups.length);
   }
-  return chunks;
+  return chunks.map(({ ranges, rows }) => ({ inputs: ranges.map(inputOf), rows }));
+}
+
+interface OpenChunk {
+  readonly ranges: OpenRange[];
+  rows: number;
+}
+
+/** Row groups [from, to) of a file. */
+interface OpenRange {
+  readonly file: FileToScore;
+  readonly from: number;
+  to: number;
+}
+
+function addRowGroup(chunk: OpenChunk, file: FileToScore, index: number): void {
+  const last = chunk.ranges.at(-1);
+  if (last?.file === file) last.to = index + 1;
+  else chunk.ranges.push({ file, from: index, to: index + 1 });
+  chunk.rows += file.rowGroups[index]!;
+}
+
+function inputOf({ file, from, to }: OpenRange): ChunkRange {
+  const isWhole = from === 0 && to === file.rowGroups.length;
+  return isWhole ? wholeFile(file) : { ...wholeFile(file), rowGroups: [from, to] };
 }
 
 function wholeFile({ path, constants }: FileToScore): ChunkRange {
