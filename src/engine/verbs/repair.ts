@@ -7,6 +7,7 @@ import { DuckDbSession } from '../duckdb.ts';
 import { EngineFault } from '../fault.ts';
 import { assertUnchanged, stampFiles, writeWhole } from '../files.ts';
 import type { RepairedInput, RepairJob, RepairOutput } from '../quarantine-job.ts';
+import { rowGroupsOf } from '../source.ts';
 import { identifier, literal, PARQUET_OPTIONS, pathLiteral, readerCall } from '../sql.ts';
 import type { VerbContext } from '../verbs.ts';
 
@@ -84,7 +85,8 @@ async function applyRepair(session: DuckDbSession, round: Round): Promise<Repair
     const [count] = await session.rows(`SELECT count(*) AS n FROM ${relation}`);
     if (Number(count?.['n']) !== file.rows)
       throw new EngineFault('failed', `${input.path}: ${count?.['n']} rows became ${file.rows} under the repair`);
-    files.push({ index, file, rowGroups: await rowGroupsOf(session, file.path) });
+    const groups = (await rowGroupsOf(session, [file.path])).get(file.path) ?? [];
+    files.push({ index, file, rowGroups: groups.map(({ rows }) => rows) });
   }
   const [wanted] = await session.rows(`SELECT count(*) AS n FROM ${fixes}`);
   const strangers = Number(wanted?.['n']) - hit.size;
@@ -151,11 +153,4 @@ async function assertQuarantined(
 /** Keys are compared as text, so that a CSV's 7 finds the file's 7 whatever integer type either has. */
 function textOf(name: string): string {
   return `CAST(${identifier(name)} AS VARCHAR) AS ${identifier(name)}`;
-}
-
-async function rowGroupsOf(session: DuckDbSession, path: string): Promise<readonly number[]> {
-  const groups = await session.rows(
-    `SELECT DISTINCT row_group_id, row_group_num_rows FROM parquet_metadata(${pathLiteral(path)}) ORDER BY row_group_id`,
-  );
-  return groups.map(group => Number(group['row_group_num_rows']));
 }
