@@ -15,6 +15,7 @@ import {
   GraphProtoSchema,
 } from '../../src/onnx/generated/onnx_pb.ts';
 import { int64Tensor } from '../../src/onnx/tensor.ts';
+import { childrenOf } from '../support/children-of.ts';
 import { until } from '../support/until.ts';
 import { Bench, binarySignature, champion, column, contractOf, logisticModel, scoreJob } from './support/fixtures.ts';
 
@@ -29,10 +30,6 @@ afterAll(async () => {
   await pool.close();
   bench.close();
 });
-
-async function childrenOf(pid: number): Promise<readonly string[]> {
-  return (await readFile(`/proc/self/task/${pid}/children`, 'utf8')).trim().split(' ');
-}
 
 test('runs jobs of several verbs side by side in its children', async () => {
   const path = await bench.parquet('a.parquet', 'SELECT i AS id, i::FLOAT AS a FROM range(1000) t(i)');
@@ -57,7 +54,7 @@ test('runs jobs of several verbs side by side in its children', async () => {
 
 test('children give way to the worker, whose loop sends heartbeats', async () => {
   await pool.run('query', { sql: 'SELECT 1', tables: {} }, { deadlineMs: 30_000 });
-  const niceness = (await childrenOf(process.pid)).map(pid => getPriority(Number(pid)));
+  const niceness = childrenOf(process.pid).map(pid => getPriority(pid));
   expect(niceness).toContain(getPriority() + 5);
 });
 
@@ -80,9 +77,9 @@ test('children see nothing of the environment', async () => {
 
 test('children that make ready for scoring load both libraries before their first job, the others do not', async () => {
   const two = new EnginePool({ size: 2, scratch: bench.path('ready') });
-  const before = await childrenOf(process.pid);
+  const before = childrenOf(process.pid);
   const scorers = async () => {
-    const maps = (await childrenOf(process.pid))
+    const maps = childrenOf(process.pid)
       .filter(pid => !before.includes(pid))
       .map(pid => readFile(`/proc/${pid}/maps`, 'utf8').catch(() => ''));
     return (await Promise.all(maps)).filter(map => map.includes('/libduckdb.so') && map.includes('/libonnxruntime.so'));

@@ -5,7 +5,7 @@
  */
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
-import { appendFileSync, cpSync, existsSync, mkdirSync, openSync, readdirSync, readFileSync } from 'node:fs';
+import { appendFileSync, cpSync, existsSync, mkdirSync, openSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -31,6 +31,7 @@ import { PredictionsTable } from '../../../src/storage/table/predictions-table.t
 import { createWorkers } from '../../../src/workers/create.ts';
 import { openServices } from '../../../src/workers/services.ts';
 import type { ScoreResult, TrainResult } from '../../../src/workflows/inputs.ts';
+import { childrenOf } from '../../support/children-of.ts';
 import { approveTrained, makeLateProject, makeWorld, model, start } from '../../support/late-project.ts';
 import { until } from '../../support/until.ts';
 
@@ -237,14 +238,6 @@ function stateOf(pid: number): string {
   if (!existsSync(path)) return '';
   const text = readFileSync(path, 'utf8');
   return text[text.lastIndexOf(')') + 2] ?? '';
-}
-
-function childrenOf(pid: number): readonly number[] {
-  return readdirSync(`/proc/${pid}/task`).flatMap(thread => {
-    const path = `/proc/${pid}/task/${thread}/children`;
-    const text = existsSync(path) ? readFileSync(path, 'utf8').trim() : '';
-    return text === '' ? [] : text.split(' ').map(Number);
-  });
 }
 
 /** The server may be away while somebody waits for a result. */
