@@ -80,7 +80,7 @@ export async function scoreFiles(options: ScoreFileOptions, log: (line: string) 
   const pool = new EnginePool({ size: processes, scratch, environment: deviceEnvironment() });
   const staging = join(dirname(resolve(options.output)), `.${basename(options.output)}.${randomUUID()}.partial`);
   try {
-    pool.warm(1, []);
+    pool.warm(1);
     const plan = await planWork(options, pool, { scratch, processes });
     await mkdir(staging, { recursive: true });
     const started = performance.now();

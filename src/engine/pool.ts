@@ -91,7 +91,7 @@ export class EnginePool {
    * Starts so many children now, at most all, and has those that are idle load what these verbs need, so that their first
    * jobs do not wait for it.
    */
-  warm(children: number, verbs: readonly Verb[]): void {
+  warm(children: number, verbs: readonly Verb[] = []): void {
     const wanted = Math.min(children, this.size);
     // Those that are up already are taken first.
     while (this.#idle.length + this.#busy.size < wanted) this.#idle.unshift(this.#spawn());

@@ -1,4 +1,7 @@
-/** Requests and the bodies of S3's answers. A connection may end early after a 200, so every body is measured before anyone uses it. */
+/**
+ * What goes with requests to S3, and the bodies of its answers. A connection may end early after a 200, so every body is
+ * measured before anyone uses it.
+ */
 import { setMaxListeners } from 'node:events';
 import { type FileHandle, open } from 'node:fs/promises';
 import { Readable } from 'node:stream';
